@@ -1,0 +1,398 @@
+"""Registration, order and execution of callbacks."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compat._console import say
+from compat.callbacks.abstract import AbstractCallback, quirks_of
+from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
+from compat.utils import is_empty_function
+
+if TYPE_CHECKING:
+    from compat.train_loop import TrainLoop
+
+__all__ = ["CallbacksHandler"]
+
+_POSITIONS = (
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_begin",
+    "on_train_end",
+    "on_batch_begin",
+    "on_batch_end",
+    "on_after_gradient_update",
+    "on_after_optimizer_step",
+    "on_multiprocess_start",
+    "on_after_batch_prediction",
+)
+_GRADIENT_HOOKS = ("on_after_gradient_update", "on_after_optimizer_step")
+_SET_BY_BASE = ("execution_order", "device_idx_execution")
+
+Callbacks = Iterable[AbstractCallback] | AbstractCallback | None
+
+
+class CallbacksHandler:
+    """The callbacks of one training loop, sorted, and by the position at which they run.
+
+    A callback is in the list of a position if it has a hook for it that does something. The loop's own ``callbacks`` is
+    the list of all.
+
+    Args:
+        train_loop_obj: The training loop.
+
+    Attributes:
+        callbacks_cache: Callbacks that are registered with the next batch, before its own. Owned by the handler, as are
+            the ``cbs_...`` lists.
+        registered_cbs: The lists of all positions.
+    """
+
+    def __init__(self, train_loop_obj: "TrainLoop") -> None:
+        """Start with no callbacks."""
+        self.train_loop_obj = train_loop_obj
+        self.callbacks_cache: list[AbstractCallback] = []
+        self.cbs_on_epoch_begin: list[AbstractCallback] = []
+        self.cbs_on_epoch_end: list[AbstractCallback] = []
+        self.cbs_on_train_begin: list[AbstractCallback] = []
+        self.cbs_on_train_end: list[AbstractCallback] = []
+        self.cbs_on_batch_begin: list[AbstractCallback] = []
+        self.cbs_on_batch_end: list[AbstractCallback] = []
+        self.cbs_on_after_gradient_update: list[AbstractCallback] = []
+        self.cbs_on_after_optimizer_step: list[AbstractCallback] = []
+        self.cbs_on_multiprocess_start: list[AbstractCallback] = []
+        self.cbs_on_after_batch_prediction: list[AbstractCallback] = []
+        self.registered_cbs: list[list[AbstractCallback]] = [getattr(self, f"cbs_{name}") for name in _POSITIONS]
+        self._idle_hooks: list[tuple[AbstractCallback, int]] = []
+
+    def register_callbacks(
+        self, callbacks: Callbacks, cache_callbacks: bool = False, print_callbacks: bool = False
+    ) -> None:
+        """Register callbacks, the cached ones first. If one of them will not do, none is registered.
+
+        Args:
+            callbacks: A sequence of callbacks, a single one, or ``None``.
+            cache_callbacks: Only put them aside, to be registered with the next batch.
+            print_callbacks: Print all registered callbacks afterwards.
+
+        Raises:
+            InvalidTypeError: Something that is not a callback.
+            InvalidArgumentError: A callback for a GPU that does not exist.
+            MissingAttributeError: A callback without what the base constructor sets.
+        """
+        given = _as_list(callbacks)
+        if cache_callbacks:
+            self.callbacks_cache.extend(given)
+            return
+        given = [*self.callbacks_cache, *given]
+        self.enforce_callbacks_quality(given)
+        batch = [callback for callback in self._without_repeats(given) if self.should_enable_callback(callback)]
+        with self._all_or_none():
+            # All are given the loop before the first is listed, as in the old library: a registration hook sees the
+            # callbacks of earlier batches only.
+            registered = [self._registered(callback) for callback in batch]
+        self.train_loop_obj.callbacks.extend(registered)
+        self.callbacks_cache = []
+        _sort(self.train_loop_obj.callbacks)
+        self.split_on_execution_position(registered)
+        self._check_gradient_hooks(registered)
+        if print_callbacks:
+            self.print_registered_callback_names()
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Take back what was registered if one callback's registration fails."""
+        loop = self.train_loop_obj
+        callbacks, grad_cb_used = list(loop.callbacks), loop.grad_cb_used
+        try:
+            yield
+        except BaseException:
+            loop.callbacks[:] = callbacks
+            loop.grad_cb_used = grad_cb_used
+            raise
+
+    def _without_repeats(self, callbacks: list[AbstractCallback]) -> list[AbstractCallback]:
+        quirks = quirks_of(self.train_loop_obj)
+        seen = {id(callback) for callback in self.train_loop_obj.callbacks}
+        kept = []
+        for callback in callbacks:
+            if id(callback) in seen:
+                if quirks.fixed("Q07"):
+                    continue
+                quirks.warn(
+                    "Q07",
+                    f"the {type(callback).__name__} object passed to this loop is registered already, and is "
+                    "registered again: each of its hooks runs twice",
+                )
+            seen.add(id(callback))
+            kept.append(callback)
+        return kept
+
+    def _registered(self, callback: AbstractCallback) -> AbstractCallback:
+        registered: Any = callback.register_train_loop_object(self.train_loop_obj)
+        if not isinstance(registered, AbstractCallback):
+            raise MissingAttributeError(
+                f"{type(callback).__name__}.register_train_loop_object returned {registered!r}. "
+                "It has to return the callback: end the override with `return self`."
+            )
+        return registered
+
+    def _check_gradient_hooks(self, callbacks: list[AbstractCallback]) -> None:
+        """See to callbacks with gradient hooks in a loop that does not run them (Q88)."""
+        if self.train_loop_obj.grad_cb_used:
+            return
+        waiting = [
+            f"{type(callback).__name__}.{name}"
+            for callback in callbacks
+            for name in _GRADIENT_HOOKS
+            if _has_hook(callback, name) and not _is_built_in(getattr(callback, name))
+        ]
+        if not waiting:
+            return
+        quirks = quirks_of(self.train_loop_obj)
+        if quirks.fixed("Q88"):
+            self.train_loop_obj.grad_cb_used = True
+        else:
+            quirks.warn(
+                "Q88",
+                f"{', '.join(waiting)} will not run, since no callback has set grad_cb_used "
+                "(self.train_loop_obj.grad_cb_used = True in on_train_loop_registration does)",
+            )
+
+    def should_enable_callback(self, callback: AbstractCallback) -> bool:
+        """Tell whether a callback runs in this process, by the GPU it asked for.
+
+        Args:
+            callback: The callback.
+
+        Returns:
+            True if it asked for none or for this one, or if this process does not train on a numbered GPU.
+        """
+        here: int | None = self.train_loop_obj.device.index
+        return here is None or callback.device_idx_execution is None or callback.device_idx_execution == here
+
+    def execute_epoch_begin(self) -> None:
+        """Run the hooks before an epoch."""
+        self._take_up_patched_hooks()
+        for callback in self.cbs_on_epoch_begin:
+            callback.on_epoch_begin()
+
+    def execute_epoch_end(self) -> None:
+        """Run the hooks after an epoch."""
+        for callback in self.cbs_on_epoch_end:
+            callback.on_epoch_end()
+
+    def execute_train_begin(self) -> None:
+        """Run the hooks before the training."""
+        self._take_up_patched_hooks()
+        for callback in self.cbs_on_train_begin:
+            callback.on_train_begin()
+
+    def execute_train_end(self) -> None:
+        """Run the hooks after the training."""
+        for callback in self.cbs_on_train_end:
+            callback.on_train_end()
+
+    def execute_batch_begin(self) -> None:
+        """Run the hooks before a batch."""
+        for callback in self.cbs_on_batch_begin:
+            callback.on_batch_begin()
+
+    def execute_batch_end(self) -> None:
+        """Run the hooks after a batch."""
+        for callback in self.cbs_on_batch_end:
+            callback.on_batch_end()
+
+    def execute_gradient_update(self, optimizer_idx: int = 0) -> None:
+        """Run the hooks after a backward pass.
+
+        Args:
+            optimizer_idx: The index of the optimizer whose loss was back-propagated.
+        """
+        for callback in self.cbs_on_after_gradient_update:
+            callback.on_after_gradient_update(optimizer_idx)
+
+    def execute_optimizer_step(self) -> None:
+        """Run the hooks after an optimizer step."""
+        for callback in self.cbs_on_after_optimizer_step:
+            callback.on_after_optimizer_step()
+
+    def execute_multiprocess_start(self) -> None:
+        """Run the hooks at the start of a training process."""
+        for callback in self.cbs_on_multiprocess_start:
+            callback.on_multiprocess_start()
+
+    def execute_after_batch_prediction(
+        self, y_pred_batch: Any, y_test_batch: Any, metadata_batch: Any, dataset_info: Any
+    ) -> None:
+        """Run the hooks after the predictions of a batch.
+
+        Args:
+            y_pred_batch: Predictions, as the model gave them.
+            y_test_batch: Targets, as the model gave them.
+            metadata_batch: What else the model gave.
+            dataset_info: What the caller said of the data set.
+        """
+        for callback in self.cbs_on_after_batch_prediction:
+            callback.on_after_batch_prediction(y_pred_batch, y_test_batch, metadata_batch, dataset_info)
+
+    def split_on_execution_position(
+        self, callbacks: Iterable[AbstractCallback], register_train_loop: bool = False
+    ) -> None:
+        """Put callbacks into the lists of the positions they have a hook for.
+
+        Args:
+            callbacks: The callbacks.
+            register_train_loop: Give them the training loop first.
+        """
+        for callback in callbacks:
+            placed = self._registered(callback) if register_train_loop else callback
+            for position, name in enumerate(_POSITIONS):
+                if _has_hook(placed, name):
+                    self.registered_cbs[position].append(placed)
+                else:
+                    self._idle_hooks.append((placed, position))
+        for position_callbacks in self.registered_cbs:
+            _sort(position_callbacks)
+
+    def _take_up_patched_hooks(self) -> None:
+        """Put callbacks into the lists of hooks that were empty at registration and are not any more (Q87)."""
+        idle = []
+        for callback, position in self._idle_hooks:
+            if _has_hook(callback, _POSITIONS[position]):
+                self.registered_cbs[position].append(callback)
+                _sort(self.registered_cbs[position])
+            else:
+                idle.append((callback, position))
+        self._idle_hooks = idle
+
+    def mp_filter_callbacks(self) -> None:
+        """Drop the callbacks that do not run in this process."""
+        for callbacks in (self.train_loop_obj.callbacks, *self.registered_cbs):
+            callbacks[:] = self._mp_filter_cb_list(callbacks)
+        self._idle_hooks = [entry for entry in self._idle_hooks if self.should_enable_callback(entry[0])]
+
+    def _mp_filter_cb_list(self, callbacks_list: Iterable[AbstractCallback]) -> list[AbstractCallback]:
+        return [callback for callback in callbacks_list if self.should_enable_callback(callback)]
+
+    def enforce_callbacks_quality(self, callbacks: Iterable[AbstractCallback]) -> None:
+        """Check callbacks before they are registered.
+
+        Args:
+            callbacks: The callbacks.
+
+        Raises:
+            InvalidTypeError: Something that is not a callback.
+            MissingAttributeError: A callback without what the base constructor sets.
+            InvalidArgumentError: A callback for a GPU that does not exist.
+        """
+        given: Iterable[Any] = callbacks
+        for callback in given:
+            if not isinstance(callback, AbstractCallback):
+                raise InvalidTypeError(
+                    f"Callback {callback} is not inherited from the AbstractCallback. {_advice(callback)}"
+                )
+            missing = [name for name in _SET_BY_BASE if not hasattr(callback, name)]
+            if missing:
+                kind = type(callback).__name__
+                raise MissingAttributeError(
+                    f"{kind!r} object has no attribute {missing[-1]!r}: its constructor does not run that of "
+                    f"AbstractCallback. Call super().__init__(callback_name) in {kind}.__init__."
+                )
+            self._check_device(callback)
+
+    def _check_device(self, callback: AbstractCallback) -> None:
+        here: int | None = self.train_loop_obj.device.index
+        wanted = callback.device_idx_execution
+        if here is None or wanted is None:
+            return
+        available = torch.cuda.device_count()
+        if wanted >= available:
+            raise InvalidArgumentError(
+                f"Selected device_idx_execution of {wanted} is too high for {type(callback).__name__}. There are only "
+                f"{available} available GPU devices. Select an index from 0 to {available - 1}, or None for all."
+            )
+
+    def __str__(self) -> str:
+        titles = [*_POSITIONS[:-1], f"cbs_{_POSITIONS[-1]}"]
+        parts = [
+            f"At {title}:\n{self.print_callback_info(callbacks)}\n"
+            for title, callbacks in zip(titles, self.registered_cbs, strict=True)
+        ]
+        return "CALLBACKS\n" + "".join(parts)
+
+    @staticmethod
+    def print_callback_info(callback_list: Iterable[AbstractCallback]) -> str:
+        """Describe callbacks, each in one line of a listing.
+
+        Args:
+            callback_list: The callbacks.
+
+        Returns:
+            The lines, joined.
+        """
+        return "\n".join(
+            f"\t{callback.callback_name}: {type(callback)}, execution_order: {callback.execution_order}"
+            for callback in callback_list
+        )
+
+    def print_registered_callback_names(self) -> None:
+        """Print which callbacks run at which position."""
+        if self.train_loop_obj.ddp_training_mode:
+            device = self.train_loop_obj.device
+            say(f"*** On device {device.index} ({device}) ***")
+        say(self)
+
+    def __len__(self) -> int:
+        return len(self.train_loop_obj.callbacks)
+
+    def __add__(self, other: Callbacks) -> "CallbacksHandler":
+        self.register_callbacks(other)
+        return self
+
+    def __iadd__(self, other: Callbacks) -> "CallbacksHandler":
+        self.register_callbacks(other)
+        return self
+
+    def __contains__(self, item: object) -> bool:
+        if isinstance(item, str):
+            return any(callback.callback_name == item for callback in self.train_loop_obj.callbacks)
+        # The exact type, as in the old library: a base class is not found through its subclasses (Q89).
+        return any(type(callback) is item for callback in self.train_loop_obj.callbacks)
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, AbstractCallback):
+        return [callbacks]
+    if isinstance(callbacks, Iterable) and not isinstance(callbacks, str | bytes | Mapping | type):
+        return list(callbacks)
+    raise InvalidTypeError(
+        f"callbacks={callbacks!r} is a {type(callbacks).__name__}. "
+        f"Pass a list of callbacks, a single one, or None. {_advice(callbacks)}"
+    )
+
+
+def _advice(given: Any) -> str:
+    if isinstance(given, type) and issubclass(given, AbstractCallback):
+        return f"This is the class: pass an instance, {given.__name__}(...)."
+    return "A callback is an instance of a subclass of AbstractCallback."
+
+
+def _has_hook(callback: AbstractCallback, name: str) -> bool:
+    hook: Callable[..., Any] = getattr(callback, name)
+    # Asked at every epoch for the hooks that were empty; comparing functions is far cheaper than reading byte code.
+    if getattr(hook, "__func__", None) is getattr(AbstractCallback, name):
+        return False
+    return not is_empty_function(hook)
+
+
+def _is_built_in(hook: Callable[..., Any]) -> bool:
+    """Tell whether a hook is one of this package's own callbacks, which set ``grad_cb_used`` themselves."""
+    return str(getattr(hook, "__module__", "")).startswith("compat.")
+
+
+def _sort(callbacks: list[AbstractCallback]) -> None:
+    callbacks.sort(key=lambda callback: callback.execution_order)

@@ -1,0 +1,1 @@
+"""Learning rate schedulers as callbacks, with torch's own schedulers inside."""
