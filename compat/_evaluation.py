@@ -1,0 +1,297 @@
+"""One pass over a loader for losses, one for predictions: pure functions, never a Trainer entry point.
+
+A Trainer that is asked to validate or predict while it fits ends the running fit, so the loop evaluates on its own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, RandomSampler
+
+from compat import _console
+from compat.exceptions import EmptyLoaderError, InvalidArgumentError, InvalidTypeError, MissingAttributeError
+from compat.utils import combine_prediction_metadata_batches
+
+__all__ = [
+    "batch_size",
+    "check_loader",
+    "checked_loss",
+    "evaluating",
+    "has_smaller_batch",
+    "is_shuffled",
+    "length_of",
+    "loss_pass",
+    "prediction_pass",
+    "to_cpu",
+    "untouched_rng",
+    "weighted_by_samples",
+]
+
+Predictions = tuple[Any, Any, dict[str, Any]]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold a model in ``eval()`` without gradients, and leave it in ``train()``, whatever happens in between.
+
+    Args:
+        model: The model.
+    """
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train()
+
+
+@contextmanager
+def untouched_rng(loader: Any) -> Iterator[None]:
+    """Leave the random number generators as they are: those of torch, numpy and Python, and the loader's own.
+
+    Args:
+        loader: A loader that may have a ``generator``.
+    """
+    import random
+
+    import numpy as np
+
+    generator = getattr(loader, "generator", None)
+    own = generator.get_state() if generator is not None else None
+    python, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+        if generator is not None and own is not None:
+            generator.set_state(own)
+
+
+def check_loader(loader: Any, purpose: str) -> None:
+    """Refuse a loader that no pass can run over, before anything is changed.
+
+    Args:
+        loader: What is to be iterated.
+        purpose: What for, as in ``"evaluate the loss on the validation set"``.
+
+    Raises:
+        InvalidTypeError: It is ``None`` or cannot be iterated.
+        EmptyLoaderError: It says that it holds no batch.
+    """
+    if loader is None:
+        raise InvalidTypeError(
+            f"Cannot {purpose}: its loader is None, which is not iterable. Give TrainLoop that loader, or leave this out."
+        )
+    if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+        raise InvalidTypeError(
+            f"Cannot {purpose}: its loader is a {type(loader).__name__}, which is not iterable. Pass a DataLoader, a list"
+            " of batches or another iterable."
+        )
+    if length_of(loader) == 0:
+        raise EmptyLoaderError(
+            f"Cannot {purpose}: its loader holds no batch. At least one is needed; look at the data set's length, the"
+            " batch size and drop_last."
+        )
+
+
+def length_of(loader: Any) -> int | None:
+    """Return the number of batches of a loader, ``None`` if it does not know.
+
+    Args:
+        loader: A loader.
+    """
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def is_shuffled(loader: Any) -> bool:
+    """Tell whether a loader draws the order of its samples at random.
+
+    Args:
+        loader: A loader.
+    """
+    return isinstance(getattr(loader, "sampler", None), RandomSampler)
+
+
+def has_smaller_batch(loader: Any) -> bool:
+    """Tell whether the last batch of a ``DataLoader`` has fewer samples than the others.
+
+    Args:
+        loader: A loader; of any other kind the sizes are not known.
+    """
+    if not isinstance(loader, DataLoader) or loader.drop_last or not loader.batch_size:
+        return False
+    samples = length_of(loader.sampler)
+    return samples is not None and samples > loader.batch_size and samples % loader.batch_size != 0
+
+
+def checked_loss(loss: Any) -> Any:
+    """Refuse what ``get_loss`` must not return.
+
+    Args:
+        loss: What it returned.
+
+    Returns:
+        The loss.
+
+    Raises:
+        InvalidTypeError: A container of losses that is no ``MultiLoss``.
+        MissingAttributeError: A number without a graph.
+    """
+    allowed = "Return a scalar tensor, or a MultiLoss for several losses."
+    if isinstance(loss, dict | tuple | list) or loss is None:
+        raise InvalidTypeError(f"get_loss returned a {type(loss).__name__}. {allowed}")
+    if not hasattr(loss, "detach"):
+        raise MissingAttributeError(
+            f"get_loss returned {loss!r}, a {type(loss).__name__} without `detach`. {allowed} Leave out `.item()`."
+        )
+    return loss
+
+
+def loss_pass(
+    batch_loss: Callable[[Any], Any], loader: Iterable[Any], precision: AbstractContextManager[Any], description: str
+) -> tuple[list[Any], list[int]]:
+    """Compute the loss of each batch of a loader.
+
+    Args:
+        batch_loss: Returns the loss of a batch.
+        loader: The batches.
+        precision: The context that each batch is computed in; entered anew for each.
+        description: The text before the progress bar.
+
+    Returns:
+        The detached losses in the loader's order, and the number of samples of each batch.
+    """
+    losses, samples = [], []
+    for batch in _console.progress(loader, description):
+        with precision:
+            loss = batch_loss(batch)
+        losses.append(checked_loss(loss).detach())
+        samples.append(batch_size(batch))
+    return losses, samples
+
+
+def prediction_pass(
+    batch_predictions: Callable[[Any], Any],
+    loader: Iterable[Any],
+    precision: AbstractContextManager[Any],
+    description: str,
+    collate: Callable[[Any, Any], Any],
+    transform: Callable[[Any], Any],
+    after_batch: Callable[[Any, Any, Any], None] | None,
+    warn: Callable[[str], None],
+) -> Predictions:
+    """Collect the predictions of each batch of a loader.
+
+    Args:
+        batch_predictions: Returns predictions, targets and metadata of a batch.
+        loader: The batches.
+        precision: The context that each batch is computed in; entered anew for each.
+        description: The text before the progress bar.
+        collate: Adds a batch's values to what was collected, and returns that.
+        transform: Turns what was collected into the result.
+        after_batch: Called with each batch's values before they are collected.
+        warn: Called with the reason when metadata does not line up.
+
+    Returns:
+        Predictions ``(N, ...)``, targets ``(N, ...)`` and metadata of all samples.
+
+    Raises:
+        EmptyLoaderError: The loader held no batch.
+    """
+    collected: list[Any] = [[], []]
+    metadata = []
+    batches = 0
+    for batch in _console.progress(loader, description):
+        with precision:
+            output = batch_predictions(batch)
+        y_pred, y_true, batch_metadata = _three(output)
+        if after_batch is not None:
+            after_batch(y_pred, y_true, batch_metadata)
+        collected = [collate(y_pred, collected[0]), collate(y_true, collected[1])]
+        if batch_metadata is not None:
+            metadata.append(batch_metadata)
+        batches += 1
+    if not batches:
+        raise EmptyLoaderError("Cannot predict: the loader held no batch. At least one is needed.")
+    reason = _misaligned(metadata, batches)
+    if reason:
+        warn(reason)
+    return transform(collected[0]), transform(collected[1]), combine_prediction_metadata_batches(metadata)
+
+
+def _three(output: Any) -> tuple[Any, Any, Any]:
+    allowed = "Return (predictions, targets, metadata), with {} or None where there is no metadata."
+    if not isinstance(output, Iterable):
+        raise InvalidTypeError(f"get_predictions returned a {type(output).__name__}. {allowed}")
+    values = tuple(output)
+    if len(values) != 3:
+        raise InvalidArgumentError(f"get_predictions returned {len(values)} values. {allowed}")
+    return values
+
+
+def _misaligned(metadata: Sequence[Any], batches: int) -> str:
+    """Say why the rows of the joined metadata do not line up with the predictions; nothing if they do."""
+    keys = [tuple(sorted(map(str, entry))) for entry in metadata]
+    if len(set(keys)) > 1:
+        return "get_predictions returned metadata with different keys for different batches, so its rows do not line up"
+    if 0 < len(metadata) < batches:
+        return (
+            f"get_predictions returned None for the metadata of {batches - len(metadata)} of {batches} batches, so the"
+            " rows of the metadata do not line up with the predictions"
+        )
+    return ""
+
+
+def to_cpu(value: Any) -> Any:
+    """Move tensors, and whatever else can be moved, to the CPU; leave the rest.
+
+    Args:
+        value: A tensor, a loss, a dict of metadata, or anything else.
+    """
+    if isinstance(value, dict):
+        return {key: to_cpu(entry) for key, entry in value.items()}
+    return value.cpu() if hasattr(value, "cpu") else value
+
+
+def batch_size(batch: Any) -> int:
+    """Count the samples of a batch: the length of the first tensor or sequence of values in it.
+
+    Args:
+        batch: A batch as a loader yields it.
+    """
+    if isinstance(batch, torch.Tensor):
+        return batch.size(0) if batch.dim() else 1
+    if isinstance(batch, dict):
+        return batch_size(next(iter(batch.values()))) if batch else 1
+    if isinstance(batch, list | tuple) and batch:
+        first = batch[0]
+        return batch_size(first) if isinstance(first, torch.Tensor | dict | list | tuple) else len(batch)
+    return len(batch) if hasattr(batch, "__len__") else 1
+
+
+def weighted_by_samples(losses: Sequence[Any], samples: Sequence[int]) -> list[Any]:
+    """Scale the losses of batches so that their plain mean is the mean over samples.
+
+    With ``n`` batches of ``s_i`` samples and ``S`` samples in all, ``mean_i(l_i * s_i * n / S) = sum_i(l_i * s_i) / S``.
+
+    Args:
+        losses: One loss a batch.
+        samples: The number of samples of each batch.
+
+    Returns:
+        The scaled losses, in float64.
+    """
+    total, count = sum(samples), len(samples)
+    if len(losses) != count or not total:
+        return list(losses)
+    return [
+        loss.to(torch.float64) / (total / (size * count)) for loss, size in zip(losses, samples, strict=True) if size
+    ]

@@ -1,0 +1,233 @@
+"""The LightningModule round a TrainLoop: Lightning's hooks and steps call the facade's template methods."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from compat import _console
+from compat._lightning import cadence
+from compat.losses import MultiLoss, MultiOptimizer
+
+if TYPE_CHECKING:
+    from compat.train_loop import TrainLoop
+
+__all__ = ["CarriedError", "LoopModule"]
+
+
+class CarriedError(Exception):
+    """Carries what Lightning would swallow or replace: StopIteration ends an epoch, KeyboardInterrupt the process."""
+
+    def __init__(self, original: BaseException) -> None:
+        """Keep what was raised."""
+        super().__init__(repr(original))
+        self.original = original
+
+
+@contextmanager
+def carried() -> Iterator[None]:
+    """Wrap StopIteration and KeyboardInterrupt so that they pass through Lightning unharmed."""
+    try:
+        yield
+    except (StopIteration, KeyboardInterrupt) as error:
+        raise CarriedError(error) from error
+
+
+class LoopModule(LightningModule):
+    """Runs the epochs of one fit: manual optimization, and one Lightning step for all batches of an epoch.
+
+    The facade is held by a weak reference, so that a deep copy of this module copies the model and not the loop with its
+    loaders, history and optimizers.
+
+    Args:
+        loop: The facade.
+    """
+
+    def __init__(self, loop: "TrainLoop") -> None:
+        """Take the model as the only submodule: the criterion stays out of the state dict."""
+        super().__init__()
+        self.automatic_optimization = False
+        object.__setattr__(self, "_loop_reference", weakref.ref(loop))
+        self.model = loop.model
+
+    @property
+    def loop(self) -> "TrainLoop":
+        """The facade.
+
+        Raises:
+            ReferenceError: The facade is gone, or this module is a copy that was loaded somewhere else.
+        """
+        reference: Callable[[], TrainLoop | None] | None = self.__dict__["_loop_reference"]
+        loop = reference() if reference is not None else None
+        if loop is None:
+            raise ReferenceError("This LoopModule has no TrainLoop any more. Use the model in its attribute `model`.")
+        return loop
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the reference to the facade out: a weak reference cannot be pickled."""
+        return {**super().__getstate__(), "_loop_reference": None}
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Do nothing: the Trainer clears gradients when a fit starts, and the facade decides when that happens.
+
+        Args:
+            set_to_none: What the base class is asked.
+        """
+
+    def train_dataloader(self) -> cadence.LazyLoader:
+        """Return a loader that opens the facade's current one when the epoch begins."""
+        return cadence.LazyLoader(self.loop)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer] | None:
+        """Return the user's own torch optimizers; the facade steps them. Lightning takes no other kind."""
+        optimizer = self.loop.optimizer
+        found = list(optimizer.optimizer_list) if isinstance(optimizer, MultiOptimizer) else [optimizer]
+        if all(isinstance(entry, torch.optim.Optimizer) for entry in found):
+            return found
+        return None
+
+    def on_train_start(self) -> None:
+        """Begin the training; only then are the epochs to run known."""
+        loop = self.loop
+        with carried():
+            loop.callbacks_handler.execute_train_begin()
+            start, stop = loop._epochs_to_run()
+        self.model = loop.model
+        cadence.set_epoch_range(self.trainer, start, stop)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch."""
+        loop = self.loop
+        with carried():
+            begin_epoch(loop, self.trainer.current_epoch)
+        cadence.set_epoch_length(self.trainer, loop.train_loader)
+
+    def training_step(self, dataloader_iter: Iterator[Any]) -> None:
+        """Train on all batches of the epoch.
+
+        The parameter's name tells Lightning that this step consumes the loader itself. The batches come straight from
+        the facade's loader, in a plain ``for``, so that the random number generators are drawn from as in the old loop.
+
+        Args:
+            dataloader_iter: Lightning's iterator; only its counters are used.
+        """
+        with carried():
+            self._train_epoch(cadence.BatchCounter(self.trainer, dataloader_iter.data_fetcher))  # type: ignore[attr-defined]
+
+    def _train_epoch(self, counter: cadence.BatchCounter) -> None:
+        loop = self.loop
+        batch, batches, updated = None, 0, True
+        for batch in _console.progress(loop.train_loader, "Training"):
+            if batches:
+                counter.further_batch()
+            loop.iteration = batches
+            batches += 1
+            updated = train_batch(loop, batch)
+            if updated:
+                counter.update()
+            if loop._iterations_reached():
+                break
+        loop._window_open = not updated
+        counter.finish_epoch(batches, batch)
+
+    def on_train_end(self) -> None:
+        """End the training: the automatic test loss, then the old callbacks."""
+        loop = self.loop
+        with carried():
+            loop.auto_execute_end_of_training()
+            loop.callbacks_handler.execute_train_end()
+
+
+def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
+    """Announce an epoch to the user and to the old callbacks.
+
+    Args:
+        loop: The facade.
+        epoch: The epoch's index.
+    """
+    loop.epoch = epoch
+    loop._epoch_ran = False
+    if loop.is_main_process():
+        rule = "=" * 80
+        _console.say(f"\n\n{rule}\n{rule}\nEpoch: {epoch}")
+    loop.callbacks_handler.execute_epoch_begin()
+
+
+def end_epoch(loop: "TrainLoop") -> bool:
+    """End an epoch: automatic losses, old callbacks, messages.
+
+    Args:
+        loop: The facade.
+
+    Returns:
+        Whether it was the last one of this fit.
+    """
+    loop.auto_execute_end_of_epoch()
+    loop.callbacks_handler.execute_epoch_end()
+    loop.message_service.end_of_epoch_trigger()
+    reached = loop._iterations_reached()
+    loop._epoch_ran = not reached or loop.iteration == len(loop.train_loader) - 1
+    if loop.early_stop:
+        return True
+    if reached:
+        _console.say(
+            f"Stopping training after {loop.num_iterations} training iterations. "
+            f"Current iteration index: {loop.total_iteration_idx}"
+        )
+    return reached
+
+
+def train_batch(loop: "TrainLoop", batch: Any) -> bool:
+    """Train on one batch, in the old loop's order of events.
+
+    Args:
+        loop: The facade.
+        batch: The batch as the loader yielded it.
+
+    Returns:
+        Whether the batch ended an accumulation window, so that the weights were updated.
+    """
+    handler = loop.callbacks_handler
+    loop.total_iteration_idx += 1
+    handler.execute_batch_begin()
+    loss = loop._calculate_batch_loss(batch)
+    if loop.num_optimizers == 1:
+        loop._backward_pass(loss, 0)
+        if loop.grad_cb_used:
+            handler.execute_gradient_update(0)
+        loop._optimizer_step(0)
+        loop._optimizer_zero_grad(0)
+    else:
+        _several_optimizers(loop, loss)
+    updated = loop.should_execute_optimizer_update()
+    if updated and loop.amp_scaler.is_enabled():
+        loop.amp_scaler.update()
+    handler.execute_batch_end()
+    return updated
+
+
+def _backward(loop: "TrainLoop", loss: Any, optimizer_idx: int) -> None:
+    loop._backward_pass(loss, optimizer_idx)
+    if loop.grad_cb_used:
+        loop.callbacks_handler.execute_gradient_update(optimizer_idx)
+
+
+def _several_optimizers(loop: "TrainLoop", loss: Any) -> None:
+    indices = range(loop.num_optimizers)
+    if loop.quirks.fixed("Q45"):
+        for optimizer_idx in indices:
+            _backward(loop, loss, optimizer_idx)
+        for optimizer_idx in indices:
+            loop._optimizer_step(optimizer_idx)
+        for optimizer_idx in indices:
+            loop._optimizer_zero_grad(optimizer_idx)
+        return
+    for optimizer_idx in indices:
+        _backward(loop, loss, optimizer_idx)
+        loop._optimizer_step(optimizer_idx)
+        loop._optimizer_zero_grad(optimizer_idx)
+    if isinstance(loss, MultiLoss) and loop.should_execute_optimizer_update():
+        loop._settle_leaked_gradients()

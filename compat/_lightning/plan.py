@@ -1,0 +1,376 @@
+"""Arguments -> one frozen plan. Every refusal is made here, with its reason, before anything is changed.
+
+Phases: 1. ``check_construction`` reads the constructor's arguments; 2. ``check_fit`` reads those of ``fit`` together with
+the loop's attributes, which may have been reassigned in between; 3. ``plan_fit`` freezes what the Trainer needs.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compat._amp import scaler_options
+from compat._evaluation import check_loader, length_of
+from compat.callbacks.abstract import AbstractCallback
+from compat.exceptions import (
+    CompatError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RefusedError,
+    ZeroArgumentError,
+    raise_problems,
+)
+from compat.model import ModelWrap, TTModel
+from compat.utils import is_empty_function
+
+if TYPE_CHECKING:
+    from compat._loop_state import LoopState
+
+__all__ = [
+    "FitPlan",
+    "auto_eval",
+    "check_construction",
+    "check_fit",
+    "device_of",
+    "epochs_for",
+    "loader_problems",
+    "plan_fit",
+    "refuse_gpu_mode",
+    "training_steps",
+]
+
+GPU_MODES = ("single", "dp", "ddp")
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What the Trainer of one fit needs to know.
+
+    Attributes:
+        device: Where the model trains.
+        use_amp: Whether mixed precision is on.
+        max_epochs: An upper bound for the Trainer to start with; the real range is read after ``on_train_begin``.
+    """
+
+    device: torch.device
+    use_amp: bool
+    max_epochs: int
+
+    @property
+    def accelerator(self) -> str:
+        """Lightning's name for the kind of device."""
+        return "cuda" if self.device.type == "cuda" else "cpu"
+
+
+def plan_fit(loop: "LoopState") -> FitPlan:
+    """Freeze what the Trainer needs.
+
+    Args:
+        loop: The facade, its callbacks registered.
+
+    Returns:
+        The plan.
+    """
+    device = loop.device
+    if device == torch.device("cuda"):
+        device = torch.device("cuda", torch.cuda.current_device())
+    # At least one epoch: with none Lightning would fire no hook at all, and the old loop runs begin and end all the same.
+    return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max(1, loop.num_epochs or 1))
+
+
+def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx: Any) -> None:
+    """Check the constructor's arguments, all of them, and raise once.
+
+    Args:
+        model: ``TrainLoop(model)``.
+        use_amp: ``TrainLoop(use_amp=)``.
+        gpu_mode: ``TrainLoop(gpu_mode=)``.
+        cuda_device_idx: ``TrainLoop(cuda_device_idx=)``.
+
+    Raises:
+        InvalidTypeError: The model is of a kind that no loop can train, or an option of the scaler is unknown.
+        InvalidArgumentError: No such CUDA device, or no such mode.
+    """
+    problems: list[CompatError] = []
+    if not isinstance(model, TTModel | ModelWrap):
+        problems.append(
+            InvalidTypeError(
+                f"model is a {type(model).__name__}. TrainLoop trains a TTModel, or a ModelWrap of a torch module and a"
+                " feed definition. Derive the model from TTModel, or wrap it: ModelWrap(model, feed_definition)."
+            )
+        )
+    try:
+        scaler_options(use_amp)
+    except CompatError as problem:
+        problems.append(problem)
+    if cuda_device_idx is not None and torch.cuda.is_available() and cuda_device_idx >= torch.cuda.device_count():
+        problems.append(
+            InvalidArgumentError(
+                f"cuda_device_idx={cuda_device_idx!r}, but this machine has {torch.cuda.device_count()} CUDA devices."
+                f" Use an index from 0 to {torch.cuda.device_count() - 1}, or None for the current device."
+            )
+        )
+    problems += _gpu_mode_problems(gpu_mode)
+    raise_problems(problems)
+
+
+def device_of(cuda_device_idx: int | None) -> torch.device:
+    """Return the device of a loop: CUDA where there is one, else the CPU.
+
+    Args:
+        cuda_device_idx: The index of the CUDA device; ``None`` leaves the choice to torch.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda") if cuda_device_idx is None else torch.device("cuda", cuda_device_idx)
+
+
+def _gpu_mode_problems(gpu_mode: Any) -> list[CompatError]:
+    if gpu_mode in GPU_MODES:
+        return []
+    return [InvalidArgumentError(f"gpu_mode={gpu_mode!r} is not a mode. Use 'single', 'dp' or 'ddp'.")]
+
+
+def refuse_gpu_mode(gpu_mode: str) -> RefusedError:
+    """Return the one refusal of the parallel modes.
+
+    Args:
+        gpu_mode: ``dp`` or ``ddp``.
+    """
+    return RefusedError(
+        f"gpu_mode={gpu_mode!r} cannot be trained in this version of the package: it trains on one device only."
+        " Use gpu_mode='single', with cuda_device_idx to choose the device."
+    )
+
+
+def check_fit(
+    loop: "LoopState", num_epochs: Any, num_iterations: Any, callbacks: Any, grad_accumulation: Any
+) -> list[AbstractCallback]:
+    """Check the arguments of ``fit`` against the loop, all of them, and raise once.
+
+    Args:
+        loop: The facade.
+        num_epochs: ``fit(num_epochs=)``.
+        num_iterations: ``fit(num_iterations=)``.
+        callbacks: ``fit(callbacks=)``.
+        grad_accumulation: ``fit(grad_accumulation=)``.
+
+    Returns:
+        The callbacks as a list.
+
+    Raises:
+        InvalidArgumentError: A value that is not allowed.
+        InvalidTypeError: An object of the wrong kind.
+        RefusedError: A parallel mode.
+    """
+    problems = _duration_problems(num_epochs, num_iterations)
+    problems += _gpu_mode_problems(loop.gpu_mode)
+    if loop.gpu_mode in ("dp", "ddp"):
+        problems.append(refuse_gpu_mode(loop.gpu_mode))
+    as_list, found = _callbacks(callbacks)
+    problems += found
+    problems += _accumulation_problems(grad_accumulation)
+    problems += _auto_eval_problems(loop.end_auto_eval, loop.quirks.fixed("Q17"))
+    if not problems and not _may_swap_loaders([*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *as_list]):
+        problems += loader_problems(loop, num_iterations, grad_accumulation)
+    raise_problems(problems)
+    return as_list
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number as an int; ``None`` for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _duration_problems(num_epochs: Any, num_iterations: Any) -> list[CompatError]:
+    asked = f"num_epochs={num_epochs!r} and num_iterations={num_iterations!r}"
+    allowed = "Set one of them to a whole number above 0 and leave the other out."
+    try:
+        epochs = operator.index(num_epochs)
+    except TypeError:
+        return [InvalidTypeError(f"num_epochs={num_epochs!r} is a {type(num_epochs).__name__}, not an int. {allowed}")]
+    iterations = _whole(num_iterations)
+    if iterations is None:
+        kind = type(num_iterations).__name__
+        return [InvalidTypeError(f"num_iterations={num_iterations!r} is a {kind}, not a whole number. {allowed}")]
+    if epochs > 0 and iterations > 0:
+        return [InvalidArgumentError(f"Both {asked} are set, and they exclude each other. {allowed}")]
+    if epochs <= 0 and iterations <= 0 or min(epochs, iterations) < 0:
+        return [InvalidArgumentError(f"{asked}: nothing would be trained. {allowed}")]
+    return []
+
+
+def _callbacks(callbacks: Any) -> tuple[list[AbstractCallback], list[CompatError]]:
+    if callbacks is None:
+        return [], []
+    if isinstance(callbacks, AbstractCallback):
+        return [callbacks], []
+    if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
+        kind = type(callbacks).__name__
+        return [], [InvalidTypeError(f"callbacks is a {kind}. Pass a list of callbacks, or None.")]
+    wrong = [callback for callback in callbacks if not isinstance(callback, AbstractCallback)]
+    return list(callbacks), [
+        InvalidTypeError(
+            f"callbacks holds {callback!r}, a {type(callback).__name__}. Each entry must be an instance of a class"
+            " derived from AbstractCallback."
+        )
+        for callback in wrong
+    ]
+
+
+def _accumulation_problems(grad_accumulation: Any) -> list[CompatError]:
+    window = _whole(grad_accumulation)
+    allowed = "Use a whole number of batches, 1 or more."
+    if window is None:
+        if isinstance(grad_accumulation, float):
+            return [InvalidArgumentError(f"grad_accumulation={grad_accumulation!r} is not whole. {allowed}")]
+        kind = type(grad_accumulation).__name__
+        return [InvalidTypeError(f"grad_accumulation={grad_accumulation!r} is a {kind}. {allowed}")]
+    if window == 0:
+        return [ZeroArgumentError(f"grad_accumulation=0 would divide each loss by zero. {allowed}")]
+    if window < 0:
+        return [InvalidArgumentError(f"grad_accumulation={window} would train uphill. {allowed}")]
+    return []
+
+
+def _auto_eval_problems(end_auto_eval: Any, lenient: bool) -> list[CompatError]:
+    allowed = "Use True for every epoch, False for none, or n for every n-th epoch."
+    value = auto_eval(end_auto_eval, lenient)
+    if value is None:
+        return [InvalidArgumentError(f"end_auto_eval={end_auto_eval!r} says neither when nor whether. {allowed}")]
+    if value == 0 and value is not False:
+        return [ZeroArgumentError(f"end_auto_eval=0 would divide the epoch's index by zero. {allowed}")]
+    return []
+
+
+def _may_swap_loaders(callbacks: Sequence[AbstractCallback]) -> bool:
+    """Tell whether a callback has a hook that runs before the first batch, and so may bring another loader."""
+    hooks = ("on_train_loop_registration", "on_train_begin", "on_epoch_begin")
+    own_check = AbstractCallback.register_train_loop_object
+    return any(
+        type(callback).register_train_loop_object is not own_check
+        or any(
+            getattr(type(callback), hook) is not getattr(AbstractCallback, hook)
+            and not is_empty_function(getattr(callback, hook))
+            for hook in hooks
+        )
+        for callback in callbacks
+        if not _is_scheduler(callback)
+    )
+
+
+def _is_scheduler(callback: AbstractCallback) -> bool:
+    # Ours, and known to touch no loader.
+    return type(callback).__module__.startswith("compat.schedulers")
+
+
+def loader_problems(loop: "LoopState", num_iterations: Any, grad_accumulation: Any) -> list[CompatError]:
+    """List what is wrong with the loaders of a loop that is about to train.
+
+    Args:
+        loop: The facade.
+        num_iterations: ``fit(num_iterations=)``.
+        grad_accumulation: ``fit(grad_accumulation=)``.
+
+    Returns:
+        The problems, in the order in which the old loop would have met them.
+    """
+    problems: list[CompatError] = []
+    purposes = [("train", loop.train_loader, True)]
+    if auto_eval(loop.end_auto_eval, loop.quirks.fixed("Q17")) is not False:
+        purposes.append(("evaluate the loss on the validation set", loop.validation_loader, False))
+        purposes.append(("evaluate the loss on the test set", loop.test_loader, False))
+    for purpose, loader, needed in purposes:
+        if loader is None and not needed:
+            continue
+        try:
+            check_loader(loader, purpose)
+        except CompatError as problem:
+            problems.append(problem)
+    if problems and num_iterations and length_of(loop.train_loader) == 0:
+        problems[0] = ZeroArgumentError(
+            f"{problems[0]} num_iterations={num_iterations} cannot be divided by 0 batches."
+        )
+    needs_length = "num_iterations" if num_iterations else "grad_accumulation > 1" if grad_accumulation > 1 else ""
+    if not problems and needs_length and length_of(loop.train_loader) is None:
+        problems.append(
+            InvalidTypeError(
+                f"The train loader, a {type(loop.train_loader).__name__}, has no length, and {needs_length} needs one."
+                " Give it a __len__, or train by num_epochs with grad_accumulation=1."
+            )
+        )
+    return problems
+
+
+def auto_eval(end_auto_eval: Any, lenient: bool) -> bool | int | None:
+    """Read ``TrainLoop(end_auto_eval=)``.
+
+    Args:
+        end_auto_eval: The old loop takes an exact bool or int, and anything else for False.
+        lenient: Take other whole numbers, truth values and ``None`` for what they say (quirk Q17).
+
+    Returns:
+        Whether to evaluate, or every how many epochs; ``None`` for a value that says neither.
+    """
+    if type(end_auto_eval) in (bool, int):
+        return end_auto_eval  # type: ignore[no-any-return]
+    if not lenient or end_auto_eval is None:
+        return False
+    if type(end_auto_eval).__name__ in ("bool", "bool_"):
+        return bool(end_auto_eval)
+    return _whole(end_auto_eval)
+
+
+def epochs_for(num_iterations: int, batches: int) -> int:
+    """Return the number of epochs that hold a number of batches: ``ceil(num_iterations / batches)``.
+
+    Args:
+        num_iterations: Batches to train on.
+        batches: Batches of one epoch.
+    """
+    return math.ceil(num_iterations / batches)
+
+
+def training_steps(loop: "LoopState", num_epochs: int, num_iterations: int) -> int:
+    """Count the updates of a fit.
+
+    Args:
+        loop: The facade; its quirk Q13 decides whether partial accumulation windows count.
+        num_epochs: The epochs of the fit.
+        num_iterations: The batches of the fit, 0 if it counts epochs.
+
+    Returns:
+        The number of updates.
+
+    Raises:
+        InvalidTypeError: The count needs the length of a loader that has none.
+    """
+    batches, window = length_of(loop.train_loader), loop.grad_accumulation
+    if num_iterations > 0:
+        full = num_iterations // window
+        real = _updates(num_iterations, batches, window) if batches else full
+    elif batches is None:
+        raise InvalidTypeError(
+            f"The train loader, a {type(loop.train_loader).__name__}, has no length, so its updates cannot be counted."
+            " Give it a __len__, or train by num_iterations."
+        )
+    else:
+        full = batches // window * num_epochs
+        real = _updates(batches * num_epochs, batches, window) if batches else full
+    if loop.quirks.fixed("Q13"):
+        return real
+    if full != real:
+        loop.quirks.warn("Q13", f"get_num_training_steps() returns {full}, and the fit makes {real} updates")
+    return full
+
+
+def _updates(batches: int, epoch_batches: int, window: int) -> int:
+    """Count updates: each epoch ends with one, also where its last window is partial."""
+    epochs, rest = divmod(batches, epoch_batches)
+    return epochs * math.ceil(epoch_batches / window) + rest // window

@@ -1,0 +1,64 @@
+"""Keep Lightning from saying what the old loop did not say; its real warnings come through."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["quiet"]
+
+_CHATTER = (
+    "GPU available",
+    "TPU available",
+    "HPU available",
+    "IPU available",
+    "💡 Tip",
+    "`Trainer.fit` stopped",
+    "You are using a CUDA device",
+    "LOCAL_RANK:",
+    "Detected KeyboardInterrupt",
+)
+# Each of these speaks of how this package uses Lightning, not of anything the user did.
+_EXPECTED = (
+    ".*dataloader_iter.*",
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    ".*smaller than the logging interval.*",
+    ".*`LightningModule.configure_optimizers` returned `None`.*",
+    r".*module\(s\) in eval mode at the start of training.*",
+    ".*GPU available but not used.*",
+)
+_LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.pytorch",
+    "lightning.fabric",
+)
+
+
+class _Drop(logging.Filter):
+    """Drops log records that start like chatter."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is to be kept."""
+        return not record.getMessage().lstrip().startswith(_CHATTER)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Filter Lightning's chatter out of the log and the warnings while a fit runs."""
+    from lightning_utilities.core import rank_zero
+
+    # Messages go through this shared object, and after an `import pytorch_lightning` it belongs to that package.
+    loggers = [rank_zero.log, *map(logging.getLogger, _LOGGERS)]
+    chatter = _Drop()
+    for logger in loggers:
+        logger.addFilter(chatter)
+    try:
+        with warnings.catch_warnings():
+            for message in _EXPECTED:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(chatter)

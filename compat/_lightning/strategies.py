@@ -1,0 +1,18 @@
+"""Where the model lives. The old loop leaves it on its device after fit, so these strategies move nothing back."""
+
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
+__all__ = ["StayOnDeviceStrategy"]
+
+
+class StayOnDeviceStrategy(SingleDeviceStrategy):
+    """One device; the model and the optimizers' state stay on it when the Trainer is torn down."""
+
+    strategy_name = "stay_on_device"
+
+    def teardown(self) -> None:
+        """Release what the Trainer holds, without the base class's move of everything to the CPU."""
+        self.precision_plugin.teardown()
+        if self.accelerator is not None:
+            self.accelerator.teardown()
+        self.checkpoint_io.teardown()

@@ -1,0 +1,389 @@
+"""TrainLoop: the documented signature and state of the old loop, run by Lightning's Trainer.
+
+The facade decides little. ``compat._lightning.plan`` checks the arguments, ``compat._lightning.module`` holds the order of
+events, and ``compat._evaluation`` the passes over a loader. What stands here are the template methods: override one in a
+subclass, and it is what runs.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from compat import _console, _evaluation
+from compat._amp import LoopScaler, autocast, scaler_options
+from compat._lightning import plan
+from compat._loop_evaluation import LoopEvaluation
+from compat.callbacks.abstract import AbstractCallback
+from compat.callbacks.handler import CallbacksHandler
+from compat.data import append_predictions, torch_cat_transf
+from compat.exceptions import InvalidTypeError
+from compat.losses import MultiLoss, MultiOptimizer
+from compat.model import ModelWrap
+from compat.schedulers.basic import AbstractScheduler
+
+__all__ = ["TrainLoop"]
+
+
+class TrainLoop(LoopEvaluation):
+    """Trains a model the way the old library's loop did, on Lightning's Trainer.
+
+    Args:
+        model: A ``TTModel``, or a ``ModelWrap`` of a torch module and a feed definition.
+        train_loader: The training batches: a ``DataLoader``, a list of batches or another iterable.
+        validation_loader: The validation batches, or ``None``.
+        test_loader: The test batches, or ``None``.
+        optimizer: A torch optimizer, a ``MultiOptimizer``, or any object with ``step`` and ``zero_grad``.
+        criterion: What ``get_loss`` is given as its criterion; moved to the device if it can be.
+        collate_batch_pred_fn: Adds a batch's predictions to those collected, and returns them.
+        pred_transform_fn: Turns the collected predictions into the result.
+        end_auto_eval: Whether to evaluate the losses at the end of an epoch; ``n`` for every n-th epoch.
+        lazy_experiment_save: Whether callbacks that save wait for something to save.
+        print_callbacks: Whether ``fit`` lists the registered callbacks.
+        gpu_mode: ``single``; ``dp`` and ``ddp`` are refused by ``fit`` in this version.
+        cuda_device_idx: The CUDA device; ``None`` for the current one. Without CUDA it is ignored.
+        use_amp: ``True`` for mixed precision on CUDA, or a dict of options of the gradient scaler.
+        quirks: Which oddities of the old loop to keep or to fix, as in ``{"Q01": "fixed"}``.
+
+    Raises:
+        InvalidTypeError: The model is of the wrong kind, or ``use_amp`` has an unknown key.
+        InvalidArgumentError: No such ``gpu_mode``, CUDA device or quirk.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train_loader: Any,
+        validation_loader: Any,
+        test_loader: Any,
+        optimizer: Any,
+        criterion: Any,
+        collate_batch_pred_fn: Callable[[Any, Any], Any] = append_predictions,
+        pred_transform_fn: Callable[[Any], Any] = torch_cat_transf,
+        end_auto_eval: bool | int = True,
+        lazy_experiment_save: bool = False,
+        print_callbacks: bool = False,
+        gpu_mode: str = "single",
+        cuda_device_idx: int | None = None,
+        use_amp: bool | Mapping[str, Any] = False,
+        *,
+        quirks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Check the arguments and set up the state."""
+        plan.check_construction(model, use_amp, gpu_mode, cuda_device_idx)
+        super().__init__(has_validation=validation_loader is not None, quirks=quirks)
+        wrapped = isinstance(model, ModelWrap)
+        self.model: Any = model.model if wrapped else model
+        self.batch_model_feed_def: Any = model.batch_model_feed_def if wrapped else None
+        self.train_loader = train_loader
+        self.validation_loader = validation_loader
+        self.test_loader = test_loader
+        self.optimizer = optimizer
+        self.criterion = criterion
+        self.collate_batch_pred_fn = collate_batch_pred_fn
+        self.pred_transform_fn = pred_transform_fn
+        self.end_auto_eval = end_auto_eval
+        self.lazy_experiment_save = lazy_experiment_save
+        self.print_callbacks = print_callbacks
+        self.num_optimizers = len(optimizer) if isinstance(optimizer, MultiOptimizer) else 1
+        self.gpu_mode = gpu_mode
+        self.use_amp = self._amp_is_on(use_amp)
+        self.amp_scaler_init = scaler_options(use_amp)
+        self.amp_scaler = LoopScaler(enabled=self.use_amp, **self.amp_scaler_init)
+        self.device = plan.device_of(cuda_device_idx)
+        self.experiment_timestamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        self.callbacks_handler = CallbacksHandler(self)
+
+    def fit(
+        self,
+        num_epochs: int = 0,
+        num_iterations: int = 0,
+        callbacks: Sequence[AbstractCallback] | AbstractCallback | None = None,
+        grad_accumulation: int = 1,
+        **kwargs: Any,
+    ) -> Any:
+        """Train the model.
+
+        Args:
+            num_epochs: The epoch to stop before; epochs that earlier fits ran count.
+            num_iterations: The number of batches to stop after, in place of ``num_epochs``.
+            callbacks: Callbacks to register, beside those of earlier fits.
+            grad_accumulation: The number of batches whose gradients make one update.
+            kwargs: Ignored, with a warning; the parallel modes take some.
+
+        Returns:
+            The trained model, in ``train()`` mode, on ``self.device``.
+
+        Raises:
+            InvalidArgumentError: A value that is not allowed. Nothing is changed then.
+            InvalidTypeError: An object of the wrong kind. Nothing is changed then.
+            RefusedError: ``gpu_mode`` is ``dp`` or ``ddp``.
+        """
+        to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation)
+        if kwargs:
+            self.quirks.warn("Q08", f"fit(gpu_mode='single') ignores {', '.join(sorted(kwargs))}")
+        return self._train(num_epochs, num_iterations, to_register, grad_accumulation)
+
+    def __call__(
+        self,
+        num_epochs: int = 0,
+        num_iterations: int = 0,
+        callbacks: Sequence[AbstractCallback] | AbstractCallback | None = None,
+        grad_accumulation: int = 1,
+        **kwargs: Any,
+    ) -> Any:
+        """Train the model; the same as :meth:`fit`."""
+        return self.fit(num_epochs, num_iterations, callbacks, grad_accumulation, **kwargs)
+
+    def _train(
+        self,
+        num_epochs: int,
+        num_iterations: int,
+        callbacks: Sequence[AbstractCallback] | None = None,
+        grad_accumulation: int = 1,
+    ) -> Any:
+        """Register the callbacks, move the model to its device, and run the epochs.
+
+        Args:
+            num_epochs: The epoch to stop before.
+            num_iterations: The number of batches to stop after.
+            callbacks: Callbacks to register.
+            grad_accumulation: The number of batches whose gradients make one update.
+
+        Returns:
+            The trained model.
+        """
+        from compat._lightning.trainer import fit
+
+        with self._running():
+            self._set_target(num_epochs, num_iterations, grad_accumulation)
+            self.callbacks_handler.register_callbacks(callbacks, print_callbacks=self.print_callbacks)
+            self._to_device()
+            self.model.train()
+            fit(self, plan.plan_fit(self))
+        return self.model
+
+    def _train_dp(
+        self,
+        num_epochs: int,
+        num_iterations: int,
+        callbacks: Sequence[AbstractCallback] | None = None,
+        grad_accumulation: int = 1,
+        dp_model_args: dict[str, Any] | None = None,
+    ) -> Any:
+        """Refuse: this version trains on one device.
+
+        Raises:
+            RefusedError: Always, with the reason.
+        """
+        raise plan.refuse_gpu_mode("dp")
+
+    def _train_ddp(
+        self,
+        num_epochs: int,
+        num_iterations: int,
+        callbacks: Sequence[AbstractCallback] | None = None,
+        grad_accumulation: int = 1,
+        ddp_model_args: dict[str, Any] | None = None,
+        in_process_data_load: Any = None,
+        num_nodes: int = 1,
+        node_rank: int = 0,
+        num_gpus: int = torch.cuda.device_count(),
+        backend: str = "nccl",
+        init_method: str = "env://",
+        on_gpu: bool = True,
+    ) -> Any:
+        """Refuse: this version trains on one device.
+
+        Raises:
+            RefusedError: Always, with the reason.
+        """
+        raise plan.refuse_gpu_mode("ddp")
+
+    def _spawn_fit(
+        self,
+        gpu: int,
+        ddp_args: dict[str, Any],
+        num_epochs: int,
+        num_iterations: int,
+        callbacks: Sequence[AbstractCallback] | None,
+        grad_accumulation: int,
+        in_process_data_load: Any,
+    ) -> None:
+        """Refuse: this version trains on one device.
+
+        Raises:
+            RefusedError: Always, with the reason.
+        """
+        raise plan.refuse_gpu_mode("ddp")
+
+    def _calculate_batch_loss(self, batch_data: Any) -> Any:
+        """Compute the loss of a training batch and record it.
+
+        Args:
+            batch_data: The batch as the loader yielded it.
+
+        Returns:
+            The loss divided by the size of the accumulation window, ready for the backward pass.
+
+        Raises:
+            InvalidTypeError: ``get_loss`` returned something that cannot be divided.
+            MissingAttributeError: ``get_loss`` returned a plain number.
+        """
+        if self.device.type == "cpu":
+            loss_batch, scaled = self._batch_loss(batch_data)
+        else:
+            with autocast(self.use_amp, self.device):
+                loss_batch, scaled = self._batch_loss(batch_data)
+        self.loss_batch_accum.append(loss_batch.detach())
+        if self._sample_counts is not None:
+            self._sample_counts.append(_evaluation.batch_size(batch_data))
+        return scaled
+
+    def _batch_loss(self, batch_data: Any) -> tuple[Any, Any]:
+        """Return the loss of a training batch, as it is and divided by the size of the accumulation window."""
+        if self.batch_model_feed_def is None:
+            loss = self.model.get_loss(batch_data, self.criterion, self.device)
+        else:
+            loss = self.batch_model_feed_def.get_loss(self.model, batch_data, self.criterion, self.device)
+        if self.grad_accumulation == 1 and type(loss) is torch.Tensor:
+            # Dividing by one changes no bit and costs two kernels a step.
+            return loss, loss
+        return loss, _evaluation.checked_loss(loss) / self._window()
+
+    def _backward_pass(self, loss_batch: Any, optimizer_idx: int) -> None:
+        """Back-propagate the loss, or the loss of one optimizer.
+
+        Args:
+            loss_batch: A scalar tensor, or a ``MultiLoss``.
+            optimizer_idx: The index of the optimizer whose turn it is.
+
+        Raises:
+            LossError: The loss is not a scalar, or a single loss meets several optimizers.
+        """
+        # The exact type first: asking an abstract base class costs more than all the rest.
+        single = type(loss_batch) is torch.Tensor
+        if single or not isinstance(loss_batch, MultiLoss):
+            if single and (loss_batch.dim() or self.num_optimizers > 1):
+                self._check_single_loss(loss_batch)
+            self.amp_scaler.scale(loss_batch).backward()
+            return
+        loss_batch.backward(optimizer_idx, self.iteration, self.amp_scaler)
+        if len(loss_batch) > self.num_optimizers and optimizer_idx == self.num_optimizers - 1:
+            self._settle_surplus_losses(loss_batch)
+
+    def _optimizer_step(self, optimizer_idx: int) -> None:
+        """Step one optimizer at the end of an accumulation window.
+
+        Args:
+            optimizer_idx: The index of the optimizer.
+        """
+        if not self.should_execute_optimizer_update():
+            return
+        scaler = self.amp_scaler
+        if isinstance(self.optimizer, MultiOptimizer):
+            self.optimizer.step(optimizer_idx, self.iteration, scaler)
+        elif scaler.is_enabled():
+            scaler.step(self.optimizer)
+        else:
+            self.optimizer.step()
+        if scaler.is_enabled():
+            self._note_skipped_step(optimizer_idx)
+        if self.grad_cb_used and not (self.last_update_skipped and self.quirks.fixed("Q24")):
+            self.callbacks_handler.execute_optimizer_step()
+
+    def _optimizer_zero_grad(self, optimizer_idx: int) -> None:
+        """Clear the gradients of one optimizer at the end of an accumulation window.
+
+        Args:
+            optimizer_idx: The index of the optimizer.
+        """
+        if not self.should_execute_optimizer_update():
+            return
+        if isinstance(self.optimizer, MultiOptimizer):
+            self.optimizer.zero_grad(optimizer_idx, self.iteration)
+        else:
+            self.optimizer.zero_grad()
+
+    def should_execute_optimizer_update(self) -> bool:
+        """Tell whether the current batch ends an accumulation window: a full one, or the epoch's last."""
+        iteration = self.iteration
+        return (iteration + 1) % self.grad_accumulation == 0 or iteration == len(self.train_loader) - 1
+
+    def auto_execute_end_of_epoch(self) -> None:
+        """Put the losses of the epoch into the history: those seen while training, then those evaluated now."""
+        record = self.loss_batch_accum
+        if self._sample_counts is not None:
+            record = _evaluation.weighted_by_samples(record, self._sample_counts)
+            self._sample_counts = []
+        loss_parsed = self.parse_loss(record)
+        self._print_save_loss(loss_parsed, "accumulated_loss", "AVG BATCH ACCUMULATED TRAIN LOSS")
+        self.loss_batch_accum = []
+
+        every = self._auto_eval()
+        if every is False or (every is not True and self.epoch % every):
+            return
+        with _evaluation.untouched_rng(self.train_loader) if self.quirks.fixed("Q18") else nullcontext():
+            train_loss = self.evaluate_loss_on_train_set()
+        self._print_save_loss(train_loss, "loss", "TRAIN LOSS")
+        if self.validation_loader is not None:
+            validation_loss = self.evaluate_loss_on_validation_set()
+            self._print_save_loss(validation_loss, "val_loss", "VAL LOSS")
+
+    def auto_execute_end_of_training(self) -> None:
+        """Put the loss on the test set into the history, if there is one and the automatic evaluation is on."""
+        if self.test_loader is not None and self._auto_eval() is not False:
+            test_loss = self.evaluate_loss_on_test_set()
+            self._print_save_loss(test_loss, "train_end_test_loss", "TEST LOSS")
+
+    def _print_save_loss(self, loss_parsed: Any, loss_type_name: str, loss_print_description: str) -> None:
+        """Print a loss and put it into the history.
+
+        Args:
+            loss_parsed: What :meth:`parse_loss` returned.
+            loss_type_name: The history's key; of a ``MultiLoss`` each entry gets ``<key>_<loss name>``.
+            loss_print_description: The printed label.
+        """
+        loss = loss_parsed.item()
+        if not isinstance(loss, MultiLoss):
+            if self.is_main_process():
+                _console.say(f"{loss_print_description}: {loss}")
+            self.insert_metric_result_into_history(loss_type_name, loss)
+            return
+        mean = sum(loss.values()) / len(loss)
+        self.mean_losses.setdefault(loss_type_name, []).append(mean)
+        if self.is_main_process():
+            _console.say(f"{loss_print_description}: {mean}")
+            _console.say(f"MULTI-LOSS {loss_print_description}:")
+            for name, value in loss.items():
+                _console.say(f"\t{name}: {value}")
+        for name, value in loss.items():
+            self.insert_metric_result_into_history(f"{loss_type_name}_{name}", value)
+
+    def insert_metric_result_into_history(self, metric_name: str, metric_result: Any) -> None:
+        """Append a value to the history; every loss and metric goes through here.
+
+        Args:
+            metric_name: The history's key.
+            metric_result: The value.
+        """
+        self.train_history.insert_single_result_into_history(metric_name, metric_result)
+
+    def get_schedulers(self) -> list[AbstractScheduler]:
+        """Return the registered schedulers, in the order in which they run."""
+        return [callback for callback in self.callbacks if isinstance(callback, AbstractScheduler)]
+
+    def get_num_training_steps(self) -> int:
+        """Count the updates of the running fit, as the warm-up schedulers want to know them.
+
+        Returns:
+            The number of full accumulation windows (quirk Q13 leaves the partial ones out).
+
+        Raises:
+            InvalidTypeError: ``fit`` has not been called, or the training loader has no length.
+        """
+        if self.num_iterations is None or self.num_epochs is None:
+            raise InvalidTypeError("get_num_training_steps() needs the target of a fit. Call it from a callback.")
+        return plan.training_steps(self, self.num_epochs, self.num_iterations)

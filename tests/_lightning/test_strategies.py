@@ -1,0 +1,62 @@
+"""Nothing is moved when the Trainer is torn down: a test of that needs no GPU."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from compat._lightning.plan import FitPlan
+from compat._lightning.precision import FacadePrecision
+from compat._lightning.trainer import build_trainer
+from tests.toys import Linear, make_loop
+
+
+class Stays(Linear):
+    """Notes every move."""
+
+    def __init__(self) -> None:
+        """Start unmoved."""
+        super().__init__()
+        self.moves: list[str] = []
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self.moves.append("moved")
+        return super()._apply(fn, recurse)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "raised"])
+def test_teardown_moves_neither_model_nor_optimizer(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.pytorch.strategies import strategy
+
+    monkeypatch.setattr(strategy, "_optimizers_to_device", lambda optimizers, device: pytest.fail("moved an optimizer"))
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda self: pytest.fail("moved a module"))
+    loop = make_loop(Stays(), validation=[("not", "tensors")] if fails else None)
+    monkeypatch.setattr("compat._lightning.strategies.StayOnDeviceStrategy.setup", _setup_without_moving)
+    if fails:
+        with pytest.raises(AttributeError):
+            loop.fit(num_epochs=1)
+    else:
+        loop.fit(num_epochs=1)
+
+
+def _setup_without_moving(self: Any, trainer: Any) -> None:
+    self.accelerator.setup(trainer)
+    self.setup_optimizers(trainer)
+    self.model = self._lightning_module
+
+
+def test_trainer_is_told_the_precision_and_wraps_nothing() -> None:
+    plugin = FacadePrecision(use_amp=True)
+    assert plugin.precision == "16-mixed"
+    with plugin.train_step_context():
+        assert not torch.is_autocast_enabled("cpu")
+    assert FacadePrecision(use_amp=False).precision == "32-true"
+
+
+def test_trainer_of_a_plan() -> None:
+    trainer = build_trainer(FitPlan(device=torch.device("cpu"), use_amp=True, max_epochs=3))
+    assert trainer.precision == "16-mixed"
+    assert trainer.max_epochs == 3
+    assert trainer.strategy.root_device == torch.device("cpu")
+    assert trainer.loggers == []
+    assert not trainer.checkpoint_callbacks

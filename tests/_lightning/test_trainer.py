@@ -1,0 +1,125 @@
+"""One fit from its start to its end: what it leaves of the process, and how an interrupt comes through."""
+
+import copy
+import os
+import pickle
+import signal
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from compat import AbstractCallback
+from tests.toys import make_loop
+
+
+class InterruptHere(AbstractCallback):
+    """Sends this process an interrupt, as Ctrl+C does."""
+
+    def __init__(self) -> None:
+        """Name it."""
+        super().__init__("interrupt")
+
+    def on_batch_begin(self) -> None:
+        """Interrupt the second batch."""
+        loop: Any = self.train_loop_obj
+        if loop.total_iteration_idx == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupt_by_signal_reaches_the_caller() -> None:
+    loop, handler = make_loop(), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(num_epochs=1, callbacks=[InterruptHere()])
+    assert signal.getsignal(signal.SIGINT) is handler
+    loop.callbacks_handler.cbs_on_batch_begin.clear()
+    loop.fit(num_epochs=1)
+    assert loop.total_iteration_idx == 4
+
+
+def test_interrupt_inside_lightnings_own_code_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt("between two hooks")
+
+    monkeypatch.setattr("compat._lightning.cadence.set_epoch_length", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="between two hooks"):
+        make_loop().fit(num_epochs=1)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_users_own_signal_handler_stays_in_place() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+
+    class Terminate(AbstractCallback):
+        def __init__(self) -> None:
+            super().__init__("terminate")
+
+        def on_batch_begin(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        loop = make_loop()
+        loop.fit(num_epochs=1, callbacks=[Terminate()])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM] * 3
+    assert loop.total_iteration_idx == 2
+
+
+def test_fit_in_another_thread() -> None:
+    loop = make_loop()
+    worker = threading.Thread(target=loop.fit, kwargs={"num_epochs": 1})
+    worker.start()
+    worker.join()
+    assert loop.total_iteration_idx == 2
+
+
+def test_anomaly_detection_of_the_user_stays_on() -> None:
+    seen = []
+
+    class Look(AbstractCallback):
+        def __init__(self) -> None:
+            super().__init__("look")
+
+        def on_batch_end(self) -> None:
+            seen.append(torch.is_anomaly_enabled())
+
+    with torch.autograd.set_detect_anomaly(True, check_nan=False):
+        make_loop().fit(num_epochs=1, callbacks=[Look()])
+        assert torch.is_anomaly_enabled()
+    assert seen == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda loop: pickle.loads(pickle.dumps(loop))], ids=["deepcopy", "pickle"]
+)
+def test_copy_of_a_trained_loop_trains_on_its_own(copied: Any) -> None:
+    loop = make_loop(quirks={"Q01": "kept"})
+    loop.fit(num_epochs=1)
+    twin = copied(loop)
+    assert twin.trainer is None
+    twin.fit(num_epochs=2)
+    assert twin.total_iteration_idx > loop.total_iteration_idx
+
+
+def test_deep_copy_of_the_module_copies_the_model_and_not_the_loop() -> None:
+    loop = make_loop()
+    loop.fit(num_epochs=1)
+    module = copy.deepcopy(loop.lightning_module)
+    assert module is not None
+    assert module.model is not loop.model
+    with pytest.raises(ReferenceError):
+        _ = module.loop
+
+
+def test_carried_errors_are_unwrapped() -> None:
+    from compat._lightning.module import CarriedError, carried
+
+    with pytest.raises(CarriedError) as caught, carried():
+        raise StopIteration("mine")
+    assert isinstance(caught.value.original, StopIteration)
+    with pytest.raises(ValueError, match="mine"), carried():
+        raise ValueError("mine")

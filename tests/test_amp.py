@@ -1,0 +1,117 @@
+"""The gradient scaler that several callbacks share, and the context of mixed precision."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from compat._amp import LoopScaler, autocast, scaler_options
+
+
+def backward(scaler: LoopScaler, infinite: bool = False) -> torch.optim.SGD:
+    """Leave scaled gradients of 1, or infinite ones, on one weight."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    scaler.scale(weight.sum() * (float("inf") if infinite else 1.0)).backward()
+    return torch.optim.SGD([weight], lr=1.0)
+
+
+def enabled() -> LoopScaler:
+    """Return a scaler that is at work on the CPU."""
+    return LoopScaler(device="cpu", init_scale=4.0)
+
+
+def gradient(optimizer: torch.optim.SGD) -> float:
+    """Return the gradient of the only weight."""
+    return float(optimizer.param_groups[0]["params"][0].grad)
+
+
+def test_unscale_twice_divides_once() -> None:
+    scaler = enabled()
+    optimizer = backward(scaler)
+    assert gradient(optimizer) == 4.0
+    scaler.unscale_(optimizer)
+    scaler.unscale_(optimizer)
+    assert gradient(optimizer) == 1.0
+    scaler.step(optimizer)
+    scaler.update()
+    assert optimizer.param_groups[0]["params"][0].item() == -1.0
+
+
+def test_unscale_after_the_step_is_still_a_mistake() -> None:
+    scaler = enabled()
+    optimizer = backward(scaler)
+    scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match="after step"):
+        scaler.unscale_(optimizer)
+
+
+def test_skipped_step_is_noted() -> None:
+    scaler = enabled()
+    scaler.step(backward(scaler))
+    assert not scaler.last_step_skipped
+    scaler.update()
+    scaler.step(backward(scaler, infinite=True))
+    assert scaler.last_step_skipped
+    scaler.update()
+    assert scaler.get_scale() == 2.0
+
+
+def test_disabled_scaler_passes_everything_through() -> None:
+    class Optimizer:
+        def step(self) -> str:
+            return "stepped"
+
+    scaler = LoopScaler(enabled=False)
+    loss = torch.ones(1)
+    stepper: Any = Optimizer()
+    assert scaler.scale(loss) is loss
+    assert scaler.step(stepper) == "stepped"
+    scaler.unscale_(stepper)
+    scaler.update()
+
+
+def test_without_cuda_the_scaler_is_disabled(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not LoopScaler(enabled=True).is_enabled()
+    assert len(recwarn) == 0
+
+
+def test_empty_state_of_a_cpu_run_is_taken() -> None:
+    scaler = enabled()
+    scaler.load_state_dict({})
+    assert scaler.get_scale() == 4.0
+    saved = LoopScaler(device="cpu", init_scale=64.0).state_dict()
+    scaler.load_state_dict(saved)
+    assert scaler.get_scale() == 64.0
+
+
+def test_options_are_taken_from_a_dict_only() -> None:
+    assert scaler_options({"init_scale": 2.0}) == {"init_scale": 2.0}
+    assert scaler_options(True) == {}
+    with pytest.raises(TypeError, match="unknown keys: growth"):
+        scaler_options({"growth": 2})
+
+
+@pytest.mark.parametrize(
+    ("device", "use_amp", "outer", "expected"),
+    [
+        ("cpu", True, False, None),
+        ("cuda", False, False, None),
+        ("cuda", True, False, True),
+        ("cuda", False, True, False),
+    ],
+    ids=["on the CPU", "off", "on", "off inside the user's own"],
+)
+def test_autocast_acts_only_where_it_changes_something(
+    monkeypatch: pytest.MonkeyPatch, device: str, use_amp: bool, outer: bool, expected: bool | None
+) -> None:
+    opened = []
+
+    class Autocast:
+        def __init__(self, device: str, enabled: bool) -> None:
+            opened.append((device, enabled))
+
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: outer)
+    monkeypatch.setattr(torch, "autocast", Autocast)
+    autocast(use_amp, torch.device(device))
+    assert opened == ([] if expected is None else [("cuda", expected)])
