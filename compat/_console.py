@@ -1,7 +1,7 @@
 """The only place that prints: rank zero, and silenced by one switch.
 
-``compat.verbose(False)`` or the environment variable ``COMPAT_QUIET=1`` silences the printed lines and the progress bars
-of this package. Errors and warnings are not printed lines: they come through.
+``compat.verbose(False)`` or the environment variable ``COMPAT_QUIET=1`` silences the printed lines and the progress
+bars of this package. Errors and warnings are not printed lines: they come through.
 """
 
 import os

@@ -85,12 +85,12 @@ def check_loader(loader: Any, purpose: str) -> None:
     """
     if loader is None:
         raise InvalidTypeError(
-            f"Cannot {purpose}: its loader is None, which is not iterable. Give TrainLoop that loader, or leave this out."
+            f"Cannot {purpose}: its loader is None, which is not iterable. Give TrainLoop that loader, or leave it out."
         )
     if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
         raise InvalidTypeError(
-            f"Cannot {purpose}: its loader is a {type(loader).__name__}, which is not iterable. Pass a DataLoader, a list"
-            " of batches or another iterable."
+            f"Cannot {purpose}: its loader is a {type(loader).__name__}, which is not iterable. Pass a DataLoader, a"
+            " list of batches or another iterable."
         )
     if length_of(loader) == 0:
         raise EmptyLoaderError(
@@ -280,7 +280,7 @@ def batch_size(batch: Any) -> int:
 def weighted_by_samples(losses: Sequence[Any], samples: Sequence[int]) -> list[Any]:
     """Scale the losses of batches so that their plain mean is the mean over samples.
 
-    With ``n`` batches of ``s_i`` samples and ``S`` samples in all, ``mean_i(l_i * s_i * n / S) = sum_i(l_i * s_i) / S``.
+    With ``n`` batches of ``s_i`` samples, ``S`` in all: ``mean_i(l_i * s_i * n / S) = sum_i(l_i * s_i) / S``.
 
     Args:
         losses: One loss a batch.

@@ -17,8 +17,8 @@ from compat.predictions import ModelPredictionStore
 from compat.quirks import QuirkSettings
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
-
+    from compat._lightning.module import LoopModule
+    from compat._lightning.trainer import Trainer
     from compat.callbacks.abstract import AbstractCallback
     from compat.callbacks.handler import CallbacksHandler
 
@@ -90,7 +90,7 @@ class LoopState:
         self.grad_cb_used = False
         self.last_update_skipped = False
         self.trainer: Trainer | None = None
-        self.lightning_module: LightningModule | None = None
+        self.lightning_module: LoopModule | None = None
         self._after_fit: ExitStack | None = None
         self._iteration_base = 0
         self._epoch_ran = False

@@ -11,6 +11,7 @@ The tree::
     |-- MissingMetricError (KeyError)           a metric name that the history does not hold
     |-- EmptyMetricError (IndexError)           a metric whose list in the history is still empty
     |-- LossError (RuntimeError)                a loss that cannot be back-propagated as asked
+    |   `-- MissingLossError (KeyError)             no loss for the optimizer whose turn it is
     `-- RefusedError (RuntimeError)             a feature that is refused here, with the reason
 
     CompatWarning (UserWarning)
@@ -31,6 +32,7 @@ __all__ = [
     "InvalidTypeError",
     "LossError",
     "MissingAttributeError",
+    "MissingLossError",
     "MissingMetricError",
     "QuirkWarning",
     "RefusedError",
@@ -63,12 +65,14 @@ class MissingAttributeError(CompatError, AttributeError):
     """An object lacks an attribute or a method that the loop uses."""
 
 
-class MissingMetricError(CompatError, KeyError):
-    """A metric name that the training history does not hold."""
-
+class _KeyedError(CompatError, KeyError):
     def __str__(self) -> str:
         """Return the message as it is: ``KeyError`` alone would print it quoted."""
         return str(self.args[0]) if self.args else ""
+
+
+class MissingMetricError(_KeyedError):
+    """A metric name that the training history does not hold."""
 
 
 class EmptyMetricError(CompatError, IndexError):
@@ -77,6 +81,10 @@ class EmptyMetricError(CompatError, IndexError):
 
 class LossError(CompatError, RuntimeError):
     """A loss that cannot be back-propagated the way the loop was set up."""
+
+
+class MissingLossError(_KeyedError, LossError):
+    """No loss belongs to the optimizer whose turn it is."""
 
 
 class RefusedError(CompatError, RuntimeError):

@@ -3,18 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from compat.exceptions import InvalidArgumentError, InvalidTypeError, LossError, MissingAttributeError
+from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError, MissingLossError
 from compat.quirks import is_fixed
 
 __all__ = ["MultiLoss", "MultiOptimizer"]
-
-
-class MissingLossError(LossError, KeyError):
-    """No loss belongs to the optimizer whose turn it is."""
-
-    def __str__(self) -> str:
-        """Return the message as it is: ``KeyError`` alone would print it quoted."""
-        return str(self.args[0]) if self.args else ""
 
 
 class MultiLoss(MutableMapping[Any, Any]):
@@ -153,8 +145,16 @@ class MultiLoss(MutableMapping[Any, Any]):
             detaches every loss, and back-propagates the copy. A subclass that overrides :meth:`backward` overrides
             this method too, to have its own come through.
         """
-        copy = MultiLoss(loss_dict, self.loss_optimizer_map, self.retain_graph_until_last)
+        copy = MultiLoss(loss_dict, None, self.retain_graph_until_last)
         copy.loss_backward_remaining = self.loss_backward_remaining
+        if self.loss_optimizer_map is not None:
+            copy.loss_optimizer_map = self.loss_optimizer_map
+            if len(loss_dict) == len(self.loss_optimizer_map):
+                copy.optimizer_loss_map = self.optimizer_loss_map
+                copy._shared_optimizers = self._shared_optimizers
+            else:
+                # A loss was added or removed after the map was made: this raises, and says so.
+                copy._apply_map(self.loss_optimizer_map)
         return copy
 
     @property

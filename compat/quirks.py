@@ -1,8 +1,8 @@
 """The deliberate oddities of the old loop: their ids, their switches, and the warnings they give.
 
 A quirk is *kept* when the loop does what the old one did, and *fixed* when it does what is right. Where numbers of a
-program that runs would change, kept is the default and the quirk warns once at the user's line. Three switches, the nearer
-one wins:
+program that runs would change, kept is the default and the quirk warns once at the user's line. Three switches, the
+nearer one wins:
 
 * one loop: ``TrainLoop(..., quirks={"Q01": "fixed"})``
 * this process: ``compat.quirks.set(Q01="fixed")``
@@ -210,7 +210,7 @@ QUIRKS: Mapping[str, Quirk] = _table(
     Quirk(
         "Q92",
         "kept",
-        "ReduceLROnPlateauScheduler evaluates the validation loss although end_auto_eval is off, and records it nowhere",
+        "ReduceLROnPlateauScheduler evaluates the validation loss although end_auto_eval is off, and keeps no record",
         "the validation loss that ReduceLROnPlateauScheduler evaluates is put into the history",
     ),
 )

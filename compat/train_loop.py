@@ -1,8 +1,8 @@
 """TrainLoop: the documented signature and state of the old loop, run by Lightning's Trainer.
 
-The facade decides little. ``compat._lightning.plan`` checks the arguments, ``compat._lightning.module`` holds the order of
-events, and ``compat._evaluation`` the passes over a loader. What stands here are the template methods: override one in a
-subclass, and it is what runs.
+The facade decides little. ``compat._lightning.plan`` checks the arguments, ``compat._lightning.module`` holds the order
+of events, and ``compat._evaluation`` the passes over a loader. What stands here are the template methods: override one
+in a subclass, and it is what runs.
 """
 
 import datetime
@@ -155,7 +155,9 @@ class TrainLoop(LoopEvaluation):
         Returns:
             The trained model.
         """
-        from compat._lightning.trainer import fit
+        # The first import of Lightning draws from Python's global generator, and a fit of the old loop does not.
+        with _evaluation.untouched_rng(None):
+            from compat._lightning.trainer import fit
 
         with self._running():
             self._set_target(num_epochs, num_iterations, grad_accumulation)

@@ -65,7 +65,7 @@ def combine_prediction_metadata_batches(metadata_list: Sequence[Mapping[str, Any
             combined[key] = np.concatenate(values)
         else:
             raise InvalidTypeError(
-                f"Metadata {key!r} holds a {type(values[0]).__name__}. Values that can be joined over batches are lists,"
-                " tensors and numpy arrays."
+                f"Metadata {key!r} holds a {type(values[0]).__name__}. Values that can be joined over batches are"
+                " lists, tensors and numpy arrays."
             )
     return combined

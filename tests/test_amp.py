@@ -11,7 +11,7 @@ from compat._amp import LoopScaler, autocast, scaler_options
 def backward(scaler: LoopScaler, infinite: bool = False) -> torch.optim.SGD:
     """Leave scaled gradients of 1, or infinite ones, on one weight."""
     weight = torch.nn.Parameter(torch.zeros(1))
-    scaler.scale(weight.sum() * (float("inf") if infinite else 1.0)).backward()
+    torch.autograd.backward(scaler.scale(weight.sum() * (float("inf") if infinite else 1.0)))
     return torch.optim.SGD([weight], lr=1.0)
 
 
@@ -48,10 +48,11 @@ def test_unscale_after_the_step_is_still_a_mistake() -> None:
 def test_skipped_step_is_noted() -> None:
     scaler = enabled()
     scaler.step(backward(scaler))
-    assert not scaler.last_step_skipped
+    skipped = [scaler.last_step_skipped]
     scaler.update()
     scaler.step(backward(scaler, infinite=True))
-    assert scaler.last_step_skipped
+    skipped.append(scaler.last_step_skipped)
+    assert skipped == [False, True]
     scaler.update()
     assert scaler.get_scale() == 2.0
 
@@ -65,7 +66,8 @@ def test_disabled_scaler_passes_everything_through() -> None:
     loss = torch.ones(1)
     stepper: Any = Optimizer()
     assert scaler.scale(loss) is loss
-    assert scaler.step(stepper) == "stepped"
+    stepped: Any = scaler.step(stepper)
+    assert stepped == "stepped"
     scaler.unscale_(stepper)
     scaler.update()
 

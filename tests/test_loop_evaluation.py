@@ -158,7 +158,7 @@ def test_metadata_of_another_kind_is_a_type_error() -> None:
         def get_predictions(self, batch_data: Any, device: Any) -> Any:
             return (*super().get_predictions(batch_data, device)[:2], {"key": "text"})
 
-    with pytest.raises(TypeError, match="Metadata 'key' holds a str. Values that can be joined"):
+    with pytest.raises(TypeError, match=r"Metadata 'key' holds a str\. Values that can be joined"):
         full_loop(Model()).predict_on_train_set()
 
 

@@ -11,7 +11,7 @@ from compat import AbstractCallback, TrainLoop
 from compat.exceptions import QuirkWarning
 from tests.toys import Linear, Recorder, batches, data_loader, make_loop
 
-Fits = list[dict[str, int]]
+Fits = list[dict[str, Any]]
 
 
 def counts(fits: Fits, **options: Any) -> tuple[list[int], TrainLoop]:
@@ -108,7 +108,9 @@ def test_last_window_is_divided_by_the_full_size() -> None:
                 super().__init__("look")
 
             def on_after_gradient_update(self, optimizer_idx: int) -> None:
-                seen.append(model.layer.weight.grad.clone())
+                gradient = model.layer.weight.grad
+                assert gradient is not None
+                seen.append(gradient.clone())
 
             def on_train_loop_registration(self) -> None:
                 loop: Any = self.train_loop_obj

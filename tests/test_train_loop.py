@@ -1,7 +1,6 @@
 """TrainLoop: the documented constructor, fit, and template methods."""
 
 import gc
-import os
 import weakref
 from pathlib import Path
 from typing import Any
@@ -330,7 +329,7 @@ def test_fit_makes_no_file_and_only_the_documented_lines(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_loop(validation=batches(1), test=batches(1)).fit(num_epochs=1)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
     out, err = capfd.readouterr()
     labels = [line.split(":")[0] for line in out.splitlines()]
     assert labels == [
@@ -389,7 +388,7 @@ def test_plain_function_as_criterion_and_duck_typed_optimizer() -> None:
         def step(self) -> None:
             with torch.no_grad():
                 for parameter in self.parameters:
-                    parameter -= 0.1 * parameter.grad
+                    parameter.sub_(0.1 * parameter.grad)
 
         def zero_grad(self) -> None:
             for parameter in self.parameters:

@@ -52,7 +52,7 @@ class EpochEndBridge(Callback):
             trainer: The Trainer.
             pl_module: The module.
         """
-        loop = cast(LoopModule, pl_module).loop
+        loop = cast("LoopModule", pl_module).loop
         with carried():
             stop = end_epoch(loop)
         publish(trainer, loop.train_history)

@@ -34,8 +34,16 @@ class LazyLoader:
         self._loop = weakref.proxy(loop)
 
     def __len__(self) -> int:
-        """Return the number of batches of the facade's current loader."""
-        return len(self._loop.train_loader)
+        """Return the number of batches of the facade's current loader.
+
+        Raises:
+            TypeError: It has no length, or none yet. At 0 the Trainer would end the fit before its first hook, and with
+                it the old callbacks that may bring another loader.
+        """
+        length = length_of(self._loop.train_loader)
+        if not length:
+            raise TypeError("the training loader has no length yet")
+        return length
 
     def __iter__(self) -> Iterator[Any]:
         """Open the facade's current loader at the first batch."""

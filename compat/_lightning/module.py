@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 
 from compat import _console
 from compat._lightning import cadence
-from compat.losses import MultiLoss, MultiOptimizer
+from compat.losses import MultiOptimizer
 
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
@@ -39,8 +39,8 @@ def carried() -> Iterator[None]:
 class LoopModule(LightningModule):
     """Runs the epochs of one fit: manual optimization, and one Lightning step for all batches of an epoch.
 
-    The facade is held by a weak reference, so that a deep copy of this module copies the model and not the loop with its
-    loaders, history and optimizers.
+    The facade is held by a weak reference, so that a deep copy of this module copies the model and not the loop with
+    its loaders, history and optimizers.
 
     Args:
         loop: The facade.
@@ -203,8 +203,11 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
     else:
         _several_optimizers(loop, loss)
     updated = loop.should_execute_optimizer_update()
-    if updated and loop.amp_scaler.is_enabled():
-        loop.amp_scaler.update()
+    if updated:
+        if loop.amp_scaler.is_enabled():
+            loop.amp_scaler.update()
+        if loop.num_optimizers > 1:
+            loop._settle_leaked_gradients()
     handler.execute_batch_end()
     return updated
 
@@ -229,5 +232,3 @@ def _several_optimizers(loop: "TrainLoop", loss: Any) -> None:
         _backward(loop, loss, optimizer_idx)
         loop._optimizer_step(optimizer_idx)
         loop._optimizer_zero_grad(optimizer_idx)
-    if isinstance(loss, MultiLoss) and loop.should_execute_optimizer_update():
-        loop._settle_leaked_gradients()

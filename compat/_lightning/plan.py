@@ -1,7 +1,7 @@
 """Arguments -> one frozen plan. Every refusal is made here, with its reason, before anything is changed.
 
-Phases: 1. ``check_construction`` reads the constructor's arguments; 2. ``check_fit`` reads those of ``fit`` together with
-the loop's attributes, which may have been reassigned in between; 3. ``plan_fit`` freezes what the Trainer needs.
+Phases: 1. ``check_construction`` reads the constructor's arguments; 2. ``check_fit`` reads those of ``fit`` together
+with the loop's attributes, which may have been reassigned in between; 3. ``plan_fit`` freezes what the Trainer needs.
 """
 
 import math
@@ -77,7 +77,7 @@ def plan_fit(loop: "LoopState") -> FitPlan:
     device = loop.device
     if device == torch.device("cuda"):
         device = torch.device("cuda", torch.cuda.current_device())
-    # At least one epoch: with none Lightning would fire no hook at all, and the old loop runs begin and end all the same.
+    # At least one epoch: with none Lightning would fire no hook, and the old loop runs begin and end all the same.
     return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max(1, loop.num_epochs or 1))
 
 
@@ -201,7 +201,7 @@ def _duration_problems(num_epochs: Any, num_iterations: Any) -> list[CompatError
         return [InvalidTypeError(f"num_iterations={num_iterations!r} is a {kind}, not a whole number. {allowed}")]
     if epochs > 0 and iterations > 0:
         return [InvalidArgumentError(f"Both {asked} are set, and they exclude each other. {allowed}")]
-    if epochs <= 0 and iterations <= 0 or min(epochs, iterations) < 0:
+    if max(epochs, iterations) <= 0 or min(epochs, iterations) < 0:
         return [InvalidArgumentError(f"{asked}: nothing would be trained. {allowed}")]
     return []
 

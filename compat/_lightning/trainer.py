@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Trainer
 
 from compat._lightning.bridge import EpochEndBridge
 from compat._lightning.module import CarriedError, LoopModule
@@ -20,7 +20,7 @@ from compat._lightning.strategies import StayOnDeviceStrategy
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
 
-__all__ = ["build_trainer", "fit"]
+__all__ = ["Trainer", "build_trainer", "fit"]
 
 
 def build_trainer(plan: FitPlan) -> Trainer:

@@ -100,7 +100,7 @@ class AbstractCallback:
         """
 
 
-def quirks_of(train_loop_obj: Any) -> QuirkSettings:
+def _quirks_of(train_loop_obj: Any) -> QuirkSettings:
     """Return the quirk switches of a loop.
 
     Args:

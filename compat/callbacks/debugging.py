@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from compat.callbacks.abstract import AbstractCallback, quirks_of
+from compat.callbacks.abstract import AbstractCallback, _quirks_of
 from compat.exceptions import InvalidArgumentError, raise_problems
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class DataSubsetTestRun(AbstractCallback):
     def on_train_begin(self) -> None:
         """Replace the loaders by lists of their first batches."""
         loop = self.train_loop_obj
-        fixed = quirks_of(loop).fixed("Q78")
+        fixed = _quirks_of(loop).fixed("Q78")
         if self.num_train_batches > 0 or not fixed:
             self._replace("train_loader", self.num_train_batches, give_back=fixed)
         if self.num_val_batches > 0:

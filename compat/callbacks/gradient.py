@@ -1,6 +1,6 @@
 """Callbacks that change or show gradients."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class GradientStatsPrint(AbstractCallback):
     """Print mean, standard deviation and share of zeros of the weight gradients of some layers.
 
     The report at the end of an epoch shows the gradients of its last update: they are copied just before each
-    optimizer step, since they are cleared after it.
+    optimizer step, since they are cleared after it. With an optimizer that is not torch's they can be copied only if
+    every backward pass is reported.
 
     Args:
         model_layers_extract_def: Takes the model, returns the layers; each has a ``weight``.
@@ -126,11 +127,14 @@ class GradientStatsPrint(AbstractCallback):
                 self._handles[one] = one.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        self._remember({id(parameter) for group in optimizer.param_groups for parameter in group["params"]})
+
+    def _remember(self, own: Container[int] | None = None) -> None:
+        """Copy the gradients of the layers, of those only whose weight is among ``own`` if that is given."""
         for index, layer in enumerate(self._layers()):
             weight: Any = getattr(layer, "weight", None)
             # With several optimizers each shows the layers that it steps on.
-            if id(weight) in own and weight.grad is not None:
+            if (own is None or id(weight) in own) and getattr(weight, "grad", None) is not None:
                 # A copy: the step may work in place (Nesterov momentum does), and so may clearing the gradients.
                 self._last_update[index] = weight.grad.detach().clone()
 
@@ -145,7 +149,12 @@ class GradientStatsPrint(AbstractCallback):
 
     def on_after_gradient_update(self, optimizer_idx: int) -> None:
         """Print a report, if every backward pass is reported."""
-        if self.on_every_grad_update and optimizer_idx == 0:
+        if not self.on_every_grad_update:
+            return
+        if not self._handles and self.train_loop_obj.should_execute_optimizer_update():
+            # An optimizer that is not torch's tells nobody when it steps: this is the last chance before it does.
+            self._remember()
+        if optimizer_idx == 0:
             self.gradients_report()
 
     def on_epoch_end(self) -> None:

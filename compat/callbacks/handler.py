@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._console import say
-from compat.callbacks.abstract import AbstractCallback, quirks_of
+from compat.callbacks.abstract import AbstractCallback, _quirks_of
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 from compat.utils import is_empty_function
 
@@ -113,7 +113,7 @@ class CallbacksHandler:
             raise
 
     def _without_repeats(self, callbacks: list[AbstractCallback]) -> list[AbstractCallback]:
-        quirks = quirks_of(self.train_loop_obj)
+        quirks = _quirks_of(self.train_loop_obj)
         seen = {id(callback) for callback in self.train_loop_obj.callbacks}
         kept = []
         for callback in callbacks:
@@ -150,7 +150,7 @@ class CallbacksHandler:
         ]
         if not waiting:
             return
-        quirks = quirks_of(self.train_loop_obj)
+        quirks = _quirks_of(self.train_loop_obj)
         if quirks.fixed("Q88"):
             self.train_loop_obj.grad_cb_used = True
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._console import say
-from compat.callbacks.abstract import AbstractCallback, quirks_of
+from compat.callbacks.abstract import AbstractCallback, _quirks_of
 from compat.exceptions import EmptyMetricError, InvalidTypeError, MissingMetricError, RefusedError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _USUALLY_MAXIMISED = re.compile(
 )
 
 
-def watched_values(train_loop_obj: "TrainLoop", monitor: str) -> list[Any]:
+def _watched_values(train_loop_obj: "TrainLoop", monitor: str) -> list[Any]:
     """Return the recorded values of a metric that a callback watches.
 
     With a ``MultiLoss`` the history holds each loss under a name of its own, and nothing under ``loss``,
@@ -96,8 +96,8 @@ class EarlyStopping(AbstractCallback):
 
     def on_epoch_end(self) -> None:
         """Compare the latest value with the best one, and stop when patience is over."""
-        values = watched_values(self.train_loop_obj, self.monitor)
-        quirks = quirks_of(self.train_loop_obj)
+        values = _watched_values(self.train_loop_obj, self.monitor)
+        quirks = _quirks_of(self.train_loop_obj)
         is_stale = len(values) == self._values_seen
         self._values_seen = len(values)
         if is_stale and quirks.fixed("Q70"):
@@ -153,7 +153,7 @@ class EarlyStopping(AbstractCallback):
         self.best_epoch = self.train_loop_obj.epoch
 
     def _warn_of_direction_and_nan(self, value: Any) -> None:
-        quirks = quirks_of(self.train_loop_obj)
+        quirks = _quirks_of(self.train_loop_obj)
         is_surely_maximised = _is_named(self.monitor, _USUALLY_MAXIMISED) and not _is_named(
             self.monitor, _USUALLY_MINIMISED
         )
@@ -186,7 +186,7 @@ class ThresholdEarlyStopping(AbstractCallback):
 
     def on_epoch_end(self) -> None:
         """Compare the latest value with the threshold, and stop when patience is over."""
-        value = watched_values(self.train_loop_obj, self.monitor)[-1]
+        value = _watched_values(self.train_loop_obj, self.monitor)[-1]
         try:
             is_worse = value > self.threshold if _has_loss_or_error(self.monitor) else value < self.threshold
         except TypeError as error:
@@ -211,7 +211,7 @@ class TerminateOnNaN(AbstractCallback):
 
     def on_epoch_end(self) -> None:
         """Look at the latest value, and stop if it is not finite."""
-        value = watched_values(self.train_loop_obj, self.monitor)[-1]
+        value = _watched_values(self.train_loop_obj, self.monitor)[-1]
         if value is None:
             return
         try:
@@ -278,8 +278,9 @@ def _is_named(monitor: str, words: re.Pattern[str]) -> bool:
 
 
 def _is_nan(value: Any) -> bool:
-    # The only value that differs from itself, be it a float, a tensor of one number or a numpy scalar.
-    return bool(value != value)
+    # The only value that differs from itself, be it a float, a tensor without dimensions or a numpy scalar.
+    differs = value != value
+    return differs is True or (getattr(differs, "ndim", None) == 0 and bool(differs))
 
 
 def _not_a_number(callback: str, monitor: str, value: Any) -> InvalidTypeError:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau, StepLR
 
-from compat.callbacks.abstract import AbstractCallback, quirks_of
-from compat.callbacks.stopping import watched_values
+from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat.callbacks.stopping import _watched_values
 from compat.exceptions import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -183,7 +183,7 @@ class ReduceLROnPlateauScheduler(GeneralLRSchedulerCallback):
         first = next(iter(values))
         recorded = len(history[first]) if first in history else 0
         if recorded == self._recorded:
-            quirks = quirks_of(loop)
+            quirks = _quirks_of(loop)
             if quirks.fixed("Q92"):
                 for name, value in values.items():
                     loop.insert_metric_result_into_history(name, float(value))
@@ -215,7 +215,7 @@ class ReduceLROnPlateauMetricScheduler(GeneralLRSchedulerCallback):
             EmptyMetricError: It holds no value of it yet.
         """
         try:
-            value = watched_values(self.train_loop_obj, self.metric_name)[-1]
+            value = _watched_values(self.train_loop_obj, self.metric_name)[-1]
         except MissingMetricError as error:
             raise InvalidArgumentError(str(error)) from error
         self.scheduler.step(value)
@@ -254,7 +254,7 @@ class LambdaLRScheduler(GeneralLRSchedulerCallback):
         loop = self.train_loop_obj
         if self.execute_batch_end and loop.should_execute_optimizer_update():
             # Q24: a step that the gradient scaler skipped for an overflow counts, unless the switch says otherwise.
-            if getattr(loop, "last_update_skipped", False) and quirks_of(loop).fixed("Q24"):
+            if getattr(loop, "last_update_skipped", False) and _quirks_of(loop).fixed("Q24"):
                 return
             self.scheduler.step()
 

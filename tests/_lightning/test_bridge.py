@@ -23,7 +23,7 @@ def test_order_of_old_and_native_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     build = trainer.build_trainer
 
     def with_native(plan: Any) -> Any:
-        built = build(plan)
+        built: Any = build(plan)
         built.callbacks.append(Native())
         return built
 
@@ -56,7 +56,7 @@ def test_native_callbacks_see_this_epochs_metrics(monkeypatch: pytest.MonkeyPatc
     build = trainer.build_trainer
 
     def with_native(plan: Any) -> Any:
-        built = build(plan)
+        built: Any = build(plan)
         built.callbacks.append(Native())
         return built
 

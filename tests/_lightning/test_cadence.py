@@ -45,7 +45,7 @@ def counters(loop: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_counters(fit: dict[str, int], expected: dict[str, int]) -> None:
+def test_counters(fit: dict[str, Any], expected: dict[str, int]) -> None:
     loop = make_loop(train=batches(5), quirks={"Q11": "kept"})
     loop.fit(**fit)
     assert counters(loop) == expected
@@ -58,7 +58,7 @@ def test_counters_are_right_inside_the_epoch() -> None:
             self.seen: list[tuple[int, int]] = []
 
         def on_batch_end(self) -> None:
-            trainer = self.train_loop_obj.trainer  # type: ignore[union-attr]
+            trainer: Any = self.train_loop_obj.trainer
             self.seen.append((trainer.global_step, trainer.fit_loop.epoch_loop.batch_progress.total.ready))
 
     look = Look()

@@ -1,4 +1,4 @@
-"""One process of the benchmark: alternates the runners that its interpreter has, and prints what it measured as JSON."""
+"""One process of the benchmark: alternates the runners that its interpreter has, and prints its figures as JSON."""
 
 import argparse
 import json

@@ -1,0 +1,75 @@
+"""What the documents say is true: programs run, links lead somewhere, the commands are those that CI runs."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "migration_guide/README.md")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Yield an id and the text of every code block in a language."""
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for found in BLOCK.finditer(text):
+            if found[1] == language:
+                yield f"{document}:{text[: found.start()].count(chr(10)) + 1}", found[2]
+
+
+PROGRAMS = dict(blocks("python"))
+
+
+@pytest.mark.parametrize("place", PROGRAMS)
+def test_program_runs(place: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAMS[place], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, program.name], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["program.py"], "a program leaves no files behind"
+
+
+def test_control_there_are_programs() -> None:
+    assert len(PROGRAMS) >= 3
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", text)
+    assert links
+    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+def test_new_imports_in_the_diffs_are_names_of_the_package() -> None:
+    import compat
+
+    added = [line for _, text in blocks("diff") for line in text.splitlines() if line.startswith("+from compat import")]
+    assert len(added) == 2
+    for line in added:
+        assert set(re.split(r",\s*", line.removeprefix("+from compat import "))) <= set(compat.__all__)
+
+
+def test_the_readme_holds_exactly_two_commands_that_install() -> None:
+    """.ci/run takes them from here by the same sign."""
+    commands = [text for _, text in blocks("bash") if "python3.11 -m venv" in text]
+    example, tests = (command.strip() for command in commands)
+    assert "\n" not in example + tests, "each is one line"
+    assert example.endswith("migration_guide/examples/digits_cnn.py")
+    assert "-m pytest" in tests
+    for command in (example, tests):
+        assert "pip install -c constraints.txt" in command, "never without: an unpinned torch pulls gigabytes of CUDA"
+
+
+def test_the_guide_lists_every_example() -> None:
+    guide = (ROOT / "migration_guide" / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\]\(examples/(\w+\.py)\)", guide)) == sorted(
+        path.name for path in (ROOT / "migration_guide" / "examples").glob("*.py")
+    )

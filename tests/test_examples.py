@@ -1,0 +1,83 @@
+"""The programs of the migration guide run as their users would run them, and train what they say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "migration_guide" / "examples"
+
+
+def run(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == [], "a program that saves nothing leaves no files behind"
+    return done
+
+
+def number(label: str, output: str) -> float:
+    """Find the one number that is printed after a label at the start of a line."""
+    (found,) = re.findall(rf"^{re.escape(label)} (-?[\d.]+(?:e-?\d+)?)$", output, re.MULTILINE)
+    return float(found)
+
+
+def test_digits_cnn(tmp_path: Path) -> None:
+    done = run("digits_cnn.py", tmp_path)
+    assert number("test accuracy", done.stdout) > 0.95
+    assert number("test loss", done.stdout) == pytest.approx(number("TEST LOSS:", done.stdout), abs=1e-4)
+
+    epochs = re.findall(r"^epoch (\d+): loss ([\d.]+), validation loss ([\d.]+)$", done.stdout, re.MULTILINE)
+    losses = [float(loss) for _, loss, _ in epochs]
+    validation = [float(loss) for _, _, loss in epochs]
+    assert [int(epoch) for epoch, _, _ in epochs] == list(range(len(epochs)))
+    assert losses[-1] < losses[0] / 5
+    # Early stopping, as it counts: the third epoch in a row without a new best ends the run.
+    (stop,) = re.findall(r"^Early stopping at epoch: (\d+)\. Best recorded epoch: (\d+)\.$", done.stdout, re.MULTILINE)
+    assert int(stop[0]) == len(epochs) - 1 == int(stop[1]) + 3
+    assert min(validation) == validation[int(stop[1])]
+    # The labels that old log parsers read, and the bars.
+    for label in ("AVG BATCH ACCUMULATED TRAIN LOSS:", "TRAIN LOSS:", "VAL LOSS:", "Epoch:"):
+        assert len(re.findall(rf"^{label} ", done.stdout, re.MULTILINE)) == len(epochs), label
+    assert "Training: 100%" in done.stderr
+    # The oddities at work in this program are named, and nothing else is warned about.
+    assert set(re.findall(r"(\w*Warning: \w+)", done.stderr)) == {"QuirkWarning: Q18", "QuirkWarning: Q19"}
+
+
+def test_digits_cnn_is_the_same_every_time_and_can_be_quiet(tmp_path: Path) -> None:
+    loud, quiet = run("digits_cnn.py", tmp_path), run("digits_cnn.py", tmp_path, COMPAT_QUIET="1")
+    own_lines = [line for line in loud.stdout.splitlines() if re.match(r"epoch \d|test ", line)]
+    assert quiet.stdout.splitlines() == own_lines
+    assert "%|" not in quiet.stderr
+
+
+def test_wine_iterations(tmp_path: Path) -> None:
+    done = run("wine_iterations.py", tmp_path)
+    assert "Stopping training after 240 training iterations. Current iteration index: 239" in done.stdout
+    assert "trained 240 iterations in 15 epochs" in done.stdout
+    assert number("validation accuracy", done.stdout) > 0.9
+
+
+def test_digits_two_heads(tmp_path: Path) -> None:
+    done = run("digits_two_heads.py", tmp_path)
+    assert number("test accuracy", done.stdout) > 0.9
+    assert number("mean error of the ink", done.stdout) < 0.1
+    lines = done.stdout.splitlines()
+    digit, ink = (next(line for line in lines if line.startswith(f"{name} loss")) for name in ("digit", "ink"))
+    # Each under its own name: the classification starts far above the loss of a mean of pixels.
+    assert float(digit.split()[2]) > float(ink.split()[2])
+
+
+def test_control_a_failing_program_is_seen(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="No such file"):
+        run("no_such_program.py", tmp_path)

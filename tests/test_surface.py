@@ -1,0 +1,296 @@
+"""The table, the package root and the signatures, held against recorded facts of AIToolbox 1.8.0.
+
+``tests/facts/api_1_8_0.json`` was read from the reference by inspection. A parameter is written ``name``,
+``name=default``, ``*args``, ``**kwargs`` or ``!keyword_only=default``.
+"""
+
+import ast
+import enum
+import inspect
+import json
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import compat
+from compat._surface import STATUSES, Name, homes, parse, resolve, surface
+from compat.quirks import QUIRKS
+
+FACTS: dict[str, dict[str, Any]] = json.loads(
+    Path(__file__).with_name("facts").joinpath("api_1_8_0.json").read_text(encoding="utf-8")
+)
+NAMES = sorted(FACTS)
+CLASSES = [old for old in NAMES if FACTS[old]["kind"] == "class"]
+FUNCTIONS = [old for old in NAMES if FACTS[old]["kind"] == "function"]
+SIGILS = {
+    inspect.Parameter.POSITIONAL_ONLY: "/",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD: "",
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.KEYWORD_ONLY: "!",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
+
+
+def short(old: str) -> str:
+    return old.rpartition(".")[2]
+
+
+def test_table_and_facts_have_the_same_names() -> None:
+    assert sorted(surface().names) == NAMES
+
+
+@pytest.mark.parametrize("row", surface().names.values(), ids=lambda row: row.short)
+def test_every_row_is_complete(row: Name) -> None:
+    said = [(row.short, row)] + [(f"{row.short}.{name}", member) for name, member in row.members.items()]
+    for name, what in said:
+        assert what.status in STATUSES, name
+        assert (what.status == "same") == (not what.why), f"{name}: a reason belongs to every status but 'same'"
+        assert not what.why or what.why.endswith("."), name
+        assert all(re.fullmatch(r"Q\d{2,3}", quirk) for quirk in what.quirks), name
+        assert list(what.quirks) == sorted(set(what.quirks), key=lambda quirk: int(quirk[1:])), name
+    assert row.native
+    assert row.ours.startswith("compat.")
+    assert row.short == short(row.old), "a name of the old library keeps its name"
+    assert set(row.members) <= set(FACTS[row.old].get("members", ())), "a member that the old class does not have"
+    worst = max([member.status for member in row.members.values()], key=STATUSES.index, default="same")
+    assert row.status != "same" or worst == "same", "a class is not the same when one of its members is not"
+
+
+def test_every_switch_is_in_the_table() -> None:
+    """A quirk that shows nowhere would be a switch that nobody can find."""
+    rows = surface().names.values()
+    listed = {quirk for row in rows for quirk in row.quirks}
+    listed |= {quirk for row in rows for member in row.members.values() for quirk in member.quirks}
+    assert set(QUIRKS) <= listed
+
+
+def test_all_is_alphabetical_and_complete() -> None:
+    assert compat.__all__ == sorted(set(compat.__all__))
+    assert set(compat.__all__) == set(homes())
+    assert set(compat.__all__) <= set(dir(compat))
+
+
+@pytest.mark.parametrize("name", compat.__all__)
+def test_every_public_name_can_be_imported(name: str) -> None:
+    assert getattr(compat, name) is resolve(homes()[name])
+
+
+def test_unknown_name_of_the_package() -> None:
+    with pytest.raises(AttributeError, match="module 'compat' has no attribute 'TrainLoup'"):
+        _ = compat.TrainLoup  # type: ignore[attr-defined]
+
+
+def test_type_checkers_see_the_same_homes() -> None:
+    """What the imports under TYPE_CHECKING say is what the table says at run time."""
+    tree = ast.parse(Path(compat.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: f"{node.module}.{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == dict(homes())
+
+
+@pytest.mark.parametrize("old", NAMES, ids=short)
+def test_every_old_name_is_defined_where_the_table_says(old: str) -> None:
+    row = surface().names[old]
+    assert resolve(row.ours).__module__ == row.ours.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("old", FUNCTIONS, ids=short)
+def test_function_signature(old: str) -> None:
+    ours = surface().names[old].ours
+    assert signature_problems(ours, resolve(ours), FACTS[old]["parameters"]) == []
+
+
+@pytest.mark.parametrize("old", CLASSES, ids=short)
+def test_class_members_and_their_signatures(old: str) -> None:
+    assert list(class_problems(surface().names[old].ours, FACTS[old]["members"])) == []
+
+
+@pytest.mark.parametrize("old", CLASSES, ids=short)
+def test_class_bases_and_abstract_methods(old: str) -> None:
+    cls = resolve(surface().names[old].ours)
+    bases = [resolve_old(base) for base in FACTS[old]["bases"]]
+    assert [base for base in cls.__mro__ if base in bases] == bases
+    assert sorted(getattr(cls, "__abstractmethods__", ())) == FACTS[old]["abstract"]
+
+
+def test_values_of_the_message_settings() -> None:
+    from compat import MessageHandling
+
+    assert {setting.name: setting.value for setting in MessageHandling} == {
+        "KEEP_FOREVER": "keep_forever",
+        "UNTIL_END_OF_EPOCH": "until_end_of_epoch",
+        "UNTIL_READ": "until_read",
+        "OVERWRITE": "overwrite",
+    }
+
+
+def test_whatever_is_public_is_in_the_table() -> None:
+    """No underscore means that users import it: then it is an old name or a listed addition."""
+    listed = {row.ours for row in surface().names.values()} | set(surface().additions)
+    strangers = [
+        f"{module}.{name}"
+        for module in public_modules()
+        if module not in listed
+        for name, value in vars(import_module(module)).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module
+        and f"{module}.{name}" not in listed
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize("old", CLASSES, ids=short)
+def test_whatever_a_class_has_more_is_in_the_table(old: str) -> None:
+    ours = surface().names[old].ours
+    cls = resolve(ours)
+    known = {member for fact in FACTS.values() for member in fact.get("members", ())}
+    more = {
+        f"{ours}.{name}"
+        for base in cls.__mro__
+        if base.__module__.startswith("compat")
+        for name in vars(base)
+        if not name.startswith("_") and name not in known
+    }
+    assert sorted(more - set(surface().additions)) == []
+
+
+@pytest.mark.parametrize("row", surface().names.values(), ids=lambda row: row.short)
+def test_native_names_exist(row: Name) -> None:
+    """What the table tells users to write in Lightning is there to be imported."""
+    for path in re.findall(r"\b(?:lightning|torch)(?:\.\w+)+", row.native):
+        assert resolve(path) is not None
+
+
+@pytest.mark.parametrize("name", [name for name in surface().additions if name.endswith("=)")])
+def test_every_added_parameter_exists(name: str) -> None:
+    path, _, parameter = name.removesuffix("=)").partition("(")
+    function = resolve_member(path)
+    assert inspect.signature(function).parameters[parameter].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+# The same checks must see what is wrong.
+
+
+@pytest.mark.parametrize(
+    ("recorded", "problem"),
+    [
+        (["loader", "epochs"], "parameters"),
+        (["loader", "epochs=2", "*rest"], "epochs=1"),
+        (["epochs=1", "loader", "*rest"], "parameters"),
+        (["loader", "epochs=1", "*rest", "**more"], "**more"),
+    ],
+    ids=["one missing", "another default", "another order", "one too many"],
+)
+def test_control_a_wrong_signature_is_reported(recorded: list[str], problem: str) -> None:
+    def fit(loader: object, epochs: int = 1, *rest: object) -> None: ...
+
+    assert signature_problems("fit", fit, ["loader", "epochs=1", "*rest"]) == []
+    (found,) = signature_problems("fit", fit, recorded)
+    assert problem in found
+
+
+def test_control_an_unlisted_parameter_is_reported() -> None:
+    def fit(loader: object, *, speed: int = 1) -> None: ...
+
+    assert signature_problems("fit", fit, ["loader"]) == ["fit(speed=) is no addition of the table"]
+
+
+def test_control_a_missing_member_is_reported() -> None:
+    assert list(class_problems("compat.train_loop.TrainLoop", {"no_such": ["method", ["self"]]})) == [
+        "compat.train_loop.TrainLoop.no_such is missing"
+    ]
+    (found,) = class_problems("compat.train_loop.TrainLoop", {"fit": ["static", []]})
+    assert "is a method, was a static" in found
+
+
+def test_control_a_misspelt_field_is_reported() -> None:
+    with pytest.raises(TypeError, match="statsu"):
+        parse('[names."a.B"]\nours = "compat.b.B"\nnative = "C"\nstatsu = "same"\n[additions]\n')
+
+
+# What the checks are made of.
+
+
+def signature_problems(path: str, function: Callable[..., Any], recorded: list[str]) -> list[str]:
+    """Compare a function with its recorded parameters; the table may allow keyword-only ones beside them."""
+    parameters = list(inspect.signature(function).parameters.values())
+    old_keywords = {text[1:].partition("=")[0] for text in recorded if text.startswith("!")}
+    new = [
+        parameter
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in old_keywords
+    ]
+    problems = [
+        f"{path}({parameter.name}=) is no addition of the table"
+        for parameter in new
+        if f"{path}({parameter.name}=)" not in surface().additions or parameter.default is inspect.Parameter.empty
+    ]
+    found = [as_text(parameter) for parameter in parameters if parameter not in new]
+    if found != recorded:
+        problems.append(f"{path}: parameters are {found}, were {recorded}")
+    return problems
+
+
+def class_problems(ours: str, members: dict[str, list[Any]]) -> Iterator[str]:
+    """Compare a class with its recorded members."""
+    cls = resolve(ours)
+    for name, (kind, *recorded) in members.items():
+        value = inspect.getattr_static(cls, name, None)
+        if value is None:
+            yield f"{ours}.{name} is missing"
+        elif kind != (now := kind_of(value)):
+            yield f"{ours}.{name} is a {now}, was a {kind}"
+        elif recorded:
+            yield from signature_problems(f"{ours}.{name}", getattr(cls, name), recorded[0])
+
+
+def kind_of(value: object) -> str:
+    if isinstance(value, staticmethod):
+        return "static"
+    if isinstance(value, property):
+        return "property"
+    return "method" if inspect.isfunction(value) else "attr"
+
+
+def as_text(parameter: inspect.Parameter) -> str:
+    """Write a parameter as the facts do: functions by name, enum members by class and name."""
+    text = SIGILS[parameter.kind] + parameter.name
+    default = parameter.default
+    if default is inspect.Parameter.empty:
+        return text
+    if parameter.name == "num_gpus" and default == torch.cuda.device_count():
+        return f"{text}=torch.cuda.device_count()"
+    if inspect.isfunction(default):
+        return f"{text}={default.__name__}"
+    return f"{text}={default}" if isinstance(default, enum.Enum) else f"{text}={default!r}"
+
+
+def resolve_old(path: str) -> Any:
+    """Find the class that a recorded base names: ours where it is an old name, else the foreign class."""
+    return resolve(surface().names[path].ours if path in surface().names else path)
+
+
+def public_modules() -> list[str]:
+    """List the modules of the package without an underscore in their path."""
+    found = pkgutil.walk_packages(compat.__path__, "compat.")
+    return [module.name for module in found if not any(part.startswith("_") for part in module.name.split("."))]
+
+
+def resolve_member(path: str) -> Any:
+    """Find a function, or a function of a class."""
+    head, _, member = path.rpartition(".")
+    try:
+        return getattr(resolve(head), member)
+    except ImportError:
+        return resolve(path)
