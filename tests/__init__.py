@@ -1,0 +1,1 @@
+"""Tests. They mirror ``compat/`` one to one; ``parity/`` compares with the reference."""

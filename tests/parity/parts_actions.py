@@ -1,0 +1,101 @@
+"""Interventions between two calls: what a user does to the loop by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tests.parity.data import build_loader
+from tests.parity.parts_callbacks import seed_everything
+from tests.parity.parts_optim import CRITERIA
+from tests.parity.spec import Data
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an intervention can reach: the loop, the data it was made for, and the loaders it was given."""
+
+    loop: Any
+    data: Data
+    loaders: tuple[Any, ...]
+
+
+def _seed(desk: Desk, settings: dict[str, Any]) -> None:
+    del desk
+    seed_everything(settings["seed"])
+
+
+def _set(desk: Desk, settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        setattr(desk.loop, name, value)
+
+
+def _loader(desk: Desk, settings: dict[str, Any]) -> None:
+    setattr(desk.loop, settings["attribute"], build_loader(desk.data, settings["split"]))
+
+
+def _criterion(desk: Desk, settings: dict[str, Any]) -> None:
+    desk.loop.criterion = CRITERIA[settings["name"]]()
+
+
+def _eval_mode(desk: Desk, settings: dict[str, Any]) -> None:
+    del settings
+    desk.loop.model.eval()
+
+
+def _train_mode(desk: Desk, settings: dict[str, Any]) -> None:
+    del settings
+    desk.loop.model.train()
+
+
+def _fail_in(desk: Desk, settings: dict[str, Any]) -> None:
+    desk.loop.model.fail_in = settings["where"]
+
+
+def _shift_weights(desk: Desk, settings: dict[str, Any]) -> None:
+    with torch.no_grad():
+        for weight in desk.loop.model.parameters():
+            weight.add_(settings["by"])
+
+
+def _lower_counter(desk: Desk, settings: dict[str, Any]) -> None:
+    desk.loop.total_iteration_idx -= settings["by"]
+
+
+def _clear_losses(desk: Desk, settings: dict[str, Any]) -> None:
+    del settings
+    desk.loop.loss_batch_accum = []
+
+
+def _loader_kind(desk: Desk, settings: dict[str, Any]) -> list[Any]:
+    loader = getattr(desk.loop, settings["attribute"])
+    return [isinstance(loader, list), len(loader)]
+
+
+def _write_history(desk: Desk, settings: dict[str, Any]) -> None:
+    desk.loop.insert_metric_result_into_history(settings["metric"], settings["value"])
+
+
+def _restore_loaders(desk: Desk, settings: dict[str, Any]) -> None:
+    del settings
+    desk.loop.train_loader, desk.loop.validation_loader, desk.loop.test_loader = desk.loaders
+
+
+ACTIONS: dict[str, Callable[[Desk, dict[str, Any]], Any]] = {
+    "seed": _seed,
+    "set": _set,
+    "loader": _loader,
+    "criterion": _criterion,
+    "eval_mode": _eval_mode,
+    "train_mode": _train_mode,
+    "fail_in": _fail_in,
+    "shift_weights": _shift_weights,
+    "lower_counter": _lower_counter,
+    "clear_losses": _clear_losses,
+    "loader_kind": _loader_kind,
+    "restore_loaders": _restore_loaders,
+    "write_history": _write_history,
+}
