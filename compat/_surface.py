@@ -110,8 +110,8 @@ def parse(text: str) -> Surface:
 
 def _name(old: str, row: dict[str, Any]) -> Name:
     members = {name: _member(fields) for name, fields in row.pop("members", {}).items()}
-    lists = {field: tuple(row.pop(field, ())) for field in ("also", "quirks")}
-    return Name(old=old, members=members, why=row.pop("why", ""), **lists, **row)
+    also, quirks = tuple(row.pop("also", ())), tuple(row.pop("quirks", ()))
+    return Name(old=old, members=members, also=also, quirks=quirks, why=row.pop("why", ""), **row)
 
 
 def _member(fields: dict[str, Any]) -> Member:

@@ -285,13 +285,14 @@ class TrainLoop(LoopEvaluation):
         if not self.should_execute_optimizer_update():
             return
         scaler = self.amp_scaler
+        scaling = scaler.is_enabled()
         if isinstance(self.optimizer, MultiOptimizer):
             self.optimizer.step(optimizer_idx, self.iteration, scaler)
-        elif scaler.is_enabled():
+        elif scaling:
             scaler.step(self.optimizer)
         else:
             self.optimizer.step()
-        if scaler.is_enabled():
+        if scaling:
             self._note_skipped_step(optimizer_idx)
         if self.grad_cb_used and not (self.last_update_skipped and self.quirks.fixed("Q24")):
             self.callbacks_handler.execute_optimizer_step()

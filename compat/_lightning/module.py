@@ -128,7 +128,7 @@ class LoopModule(LightningModule):
             updated = train_batch(loop, batch)
             if updated:
                 counter.update()
-            if loop._iterations_reached():
+            if loop.num_iterations and loop._iterations_reached():
                 break
         loop._window_open = not updated
         counter.finish_epoch(batches, batch)

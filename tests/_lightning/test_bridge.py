@@ -11,6 +11,18 @@ from compat.history import TrainingHistory
 from tests.toys import Recorder, batches, make_loop
 
 
+def attach(native: Callback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a native callback into the Trainers that are built from here on."""
+    build = trainer.build_trainer
+
+    def with_native(plan: Any) -> Any:
+        built: Any = build(plan)
+        built.callbacks.append(native)
+        return built
+
+    monkeypatch.setattr(trainer, "build_trainer", with_native)
+
+
 def test_order_of_old_and_native_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, loop = Recorder(), make_loop(train=batches(2))
 
@@ -20,14 +32,7 @@ def test_order_of_old_and_native_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
                 return lambda *_: recorder.events.append((f"native {name}", 0, 0, 0))
             return super().__getattribute__(name)
 
-    build = trainer.build_trainer
-
-    def with_native(plan: Any) -> Any:
-        built: Any = build(plan)
-        built.callbacks.append(Native())
-        return built
-
-    monkeypatch.setattr(trainer, "build_trainer", with_native)
+    attach(Native(), monkeypatch)
     loop.fit(num_epochs=1, callbacks=[recorder])
     assert recorder.names() == [
         "registration",
@@ -53,14 +58,7 @@ def test_native_callbacks_see_this_epochs_metrics(monkeypatch: pytest.MonkeyPatc
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             seen.append(trainer.callback_metrics["loss"].item())
 
-    build = trainer.build_trainer
-
-    def with_native(plan: Any) -> Any:
-        built: Any = build(plan)
-        built.callbacks.append(Native())
-        return built
-
-    monkeypatch.setattr(trainer, "build_trainer", with_native)
+    attach(Native(), monkeypatch)
     loop.fit(num_epochs=3)
     assert seen == loop.train_history["loss"]
 

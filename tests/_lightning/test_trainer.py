@@ -4,6 +4,8 @@ import copy
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -123,3 +125,17 @@ def test_carried_errors_are_unwrapped() -> None:
     assert isinstance(caught.value.original, StopIteration)
     with pytest.raises(ValueError, match="mine"), carried():
         raise ValueError("mine")
+
+
+def test_first_fit_of_a_process_leaves_pythons_generator_alone() -> None:
+    # Only in a fresh process: what draws is an import.
+    program = (
+        "import random\n"
+        "from tests.toys import make_loop\n"
+        "loop = make_loop()\n"
+        "before = random.getstate()\n"
+        "loop.fit(num_epochs=1)\n"
+        "assert random.getstate() == before\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
