@@ -97,13 +97,10 @@ class LoopScaler(torch.amp.GradScaler):
         """
         if not self.is_enabled():
             return super().step(optimizer, *args, **kwargs)
-        stepped: list[bool] = []
-        watch = optimizer.register_step_post_hook(lambda *_: stepped.append(True))
-        try:
-            result = super().step(optimizer, *args, **kwargs)
-        finally:
-            watch.remove()
-        self.last_step_skipped = not stepped
+        result = super().step(optimizer, *args, **kwargs)
+        # XXX: torch 2.13 has no public word for this, and a hook on the optimizer would miss those not made by torch.
+        infinite = self._per_optimizer_states[id(optimizer)]["found_inf_per_device"]
+        self.last_step_skipped = any(bool(found.item()) for found in infinite.values())
         # After the step a further `unscale_` in the same update is a mistake, and torch says so.
         self._unscaled.discard(id(optimizer))
         return result
@@ -116,6 +113,12 @@ class LoopScaler(torch.amp.GradScaler):
         """
         super().update(new_scale)
         self._unscaled.clear()
+
+    def forget_updates(self) -> None:
+        """Forget an update that an exception cut short: its gradients are not those of the next one."""
+        if self.is_enabled():
+            self._unscaled.clear()
+            self._per_optimizer_states.clear()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a scaler's state.

@@ -26,6 +26,7 @@ __all__ = [
     "loss_pass",
     "prediction_pass",
     "to_cpu",
+    "to_device",
     "untouched_rng",
     "weighted_by_samples",
 ]
@@ -63,13 +64,32 @@ def untouched_rng(loader: Any) -> Iterator[None]:
     own = generator.get_state() if generator is not None else None
     python, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=_used_devices()):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy_state)
         if generator is not None and own is not None:
             generator.set_state(own)
+
+
+def _used_devices() -> list[int]:
+    """Return the CUDA device of this process, if it has used one: torch asks for a choice among several."""
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return [torch.cuda.current_device()] if in_use else []
+
+
+def to_device(loop: Any, with_criterion: bool = True) -> None:
+    """Move the model of a loop to its device, and the criterion if that can be moved.
+
+    Args:
+        loop: The loop.
+        with_criterion: Whether the criterion is used at all.
+    """
+    loop.device = torch.device(loop.device)
+    loop.model = loop.model.to(loop.device)
+    if with_criterion and hasattr(loop.criterion, "to"):
+        loop.criterion = loop.criterion.to(loop.device)
 
 
 def check_loader(loader: Any, purpose: str) -> None:
@@ -85,7 +105,8 @@ def check_loader(loader: Any, purpose: str) -> None:
     """
     if loader is None:
         raise InvalidTypeError(
-            f"Cannot {purpose}: its loader is None, which is not iterable. Give TrainLoop that loader, or leave it out."
+            f"Cannot {purpose}: its loader is None, which is not iterable. Give TrainLoop that loader, or leave"
+            " this call out."
         )
     if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
         raise InvalidTypeError(
@@ -105,9 +126,13 @@ def length_of(loader: Any) -> int | None:
     Args:
         loader: A loader.
     """
-    try:
+    if isinstance(loader, list | tuple):
         return len(loader)
-    except (TypeError, NotImplementedError):
+    try:
+        # The old loop does not ask as often, and a sampler may draw a random number to answer.
+        with untouched_rng(None):
+            return len(loader)
+    except (TypeError, NotImplementedError, AttributeError):
         return None
 
 

@@ -9,18 +9,36 @@ from compat import _evaluation
 from compat._amp import autocast
 from compat._evaluation import Predictions
 from compat._loop_state import LoopState
-from compat.exceptions import EmptyLoaderError
+from compat.callbacks.handler import CallbacksHandler
+from compat.exceptions import EmptyLoaderError, LossError
 from compat.losses import MultiLoss
+from compat.predictions import ModelPredictionStore
 
 __all__ = ["LoopEvaluation"]
 
 
-class LoopEvaluation(LoopState):
+class LoopEvaluation:
     """The evaluating half of ``TrainLoop``: everything here runs in ``eval()`` mode and without gradients."""
+
+    # What TrainLoop's constructor sets.
+    _compat: LoopState
+    model: Any
+    batch_model_feed_def: Any
+    train_loader: Any
+    validation_loader: Any
+    test_loader: Any
+    criterion: Any
+    collate_batch_pred_fn: Callable[[Any, Any], Any]
+    pred_transform_fn: Callable[[Any], Any]
+    use_amp: bool
+    device: torch.device
+    total_iteration_idx: int
+    prediction_store: ModelPredictionStore
+    callbacks_handler: CallbacksHandler
 
     def evaluate_loss_on_train_set(self, force_prediction: bool = False, float_dict_format: bool = False) -> Any:
         """Evaluate the loss on the training set; see :meth:`evaluate_loss_on_validation_set`."""
-        return self._stored_loss("train", self.train_loader, force_prediction, float_dict_format)
+        return _stored_loss(self, "train", self.train_loader, force_prediction, float_dict_format)
 
     def evaluate_loss_on_validation_set(self, force_prediction: bool = False, float_dict_format: bool = False) -> Any:
         """Evaluate the loss on the validation set, once for each training iteration.
@@ -36,11 +54,11 @@ class LoopEvaluation(LoopState):
             InvalidTypeError: There is no such loader.
             EmptyLoaderError: The loader holds no batch.
         """
-        return self._stored_loss("validation", self.validation_loader, force_prediction, float_dict_format)
+        return _stored_loss(self, "validation", self.validation_loader, force_prediction, float_dict_format)
 
     def evaluate_loss_on_test_set(self, force_prediction: bool = False, float_dict_format: bool = False) -> Any:
         """Evaluate the loss on the test set; see :meth:`evaluate_loss_on_validation_set`."""
-        return self._stored_loss("test", self.test_loader, force_prediction, float_dict_format)
+        return _stored_loss(self, "test", self.test_loader, force_prediction, float_dict_format)
 
     def evaluate_model_loss(self, data_loader: Any, move_to_cpu: bool = False, dataset_info: Any = None) -> Any:
         """Evaluate the loss on a loader. The model is in ``train()`` mode afterwards.
@@ -58,20 +76,22 @@ class LoopEvaluation(LoopState):
             EmptyLoaderError: The loader holds no batch.
         """
         _evaluation.check_loader(data_loader, f"evaluate the loss{_shown_type(dataset_info)}")
-        self._to_device()
+        _evaluation.to_device(self)
         with _evaluation.evaluating(self.model):
             losses, samples = _evaluation.loss_pass(
-                self._evaluated_batch_loss,
+                lambda batch: _evaluated_batch_loss(self, batch),
                 data_loader,
                 autocast(self.use_amp, self.device),
                 f"Loss evaluation{_shown_type(dataset_info)}",
             )
-            loss = self.parse_loss(self._averaged_over(losses, samples))
+            if self._compat.quirks.fixed("Q19"):
+                losses = _evaluation.weighted_by_samples(losses, samples)
+            loss = self.parse_loss(losses)
         return _evaluation.to_cpu(loss) if move_to_cpu else loss
 
     def predict_on_train_set(self, force_prediction: bool = False, execute_callbacks: bool = False) -> Predictions:
         """Predict the training set; see :meth:`predict_on_validation_set`."""
-        return self._stored_predictions("train", self.train_loader, force_prediction, execute_callbacks)
+        return _stored_predictions(self, "train", self.train_loader, force_prediction, execute_callbacks)
 
     def predict_on_validation_set(self, force_prediction: bool = False, execute_callbacks: bool = False) -> Predictions:
         """Predict the validation set, once for each training iteration.
@@ -87,11 +107,11 @@ class LoopEvaluation(LoopState):
             InvalidTypeError: There is no such loader.
             EmptyLoaderError: The loader holds no batch.
         """
-        return self._stored_predictions("validation", self.validation_loader, force_prediction, execute_callbacks)
+        return _stored_predictions(self, "validation", self.validation_loader, force_prediction, execute_callbacks)
 
     def predict_on_test_set(self, force_prediction: bool = False, execute_callbacks: bool = False) -> Predictions:
         """Predict the test set; see :meth:`predict_on_validation_set`."""
-        return self._stored_predictions("test", self.test_loader, force_prediction, execute_callbacks)
+        return _stored_predictions(self, "test", self.test_loader, force_prediction, execute_callbacks)
 
     def predict_with_model(
         self, data_loader: Any, execute_callbacks: bool = False, move_to_cpu: bool = False, dataset_info: Any = None
@@ -113,11 +133,11 @@ class LoopEvaluation(LoopState):
             InvalidArgumentError: ``get_predictions`` did not return three values.
         """
         _evaluation.check_loader(data_loader, f"predict{_shown_type(dataset_info)}")
-        self.model = self.model.to(self.device)
+        _evaluation.to_device(self, with_criterion=False)
         tell = self.callbacks_handler.execute_after_batch_prediction
         with _evaluation.evaluating(self.model):
             results = _evaluation.prediction_pass(
-                self._batch_predictions,
+                lambda batch: _batch_predictions(self, batch),
                 data_loader,
                 autocast(self.use_amp, self.device),
                 f"Making predictions{_shown_type(dataset_info)}",
@@ -126,7 +146,7 @@ class LoopEvaluation(LoopState):
                 (lambda y_pred, y_true, metadata: tell(y_pred, y_true, metadata, dataset_info))
                 if execute_callbacks
                 else None,
-                lambda reason: self.quirks.warn("Q40", reason),
+                lambda reason: self._compat.quirks.warn("Q40", reason),
             )
         return _evaluation.to_cpu(results) if move_to_cpu else results
 
@@ -147,11 +167,17 @@ class LoopEvaluation(LoopState):
         if not isinstance(loss_record[0], MultiLoss):
             return torch.stack(list(loss_record)).double().mean(dim=0)
         names = list(loss_record[0].keys())
+        for number, losses in enumerate(loss_record):
+            if losses.keys() != loss_record[0].keys():
+                raise LossError(
+                    f"get_loss returned the losses {list(losses)} for batch {number} and {names} for batch 0. Return"
+                    " the same losses for every batch."
+                )
         means = [torch.stack([losses[name] for losses in loss_record]).double().mean(dim=0) for name in names]
         # The history lists the names in their sorted order; so did the old loop, but it gave them others' values.
         paired = (
             zip(sorted(names), means, strict=True)
-            if not self.quirks.fixed("Q41")
+            if not self._compat.quirks.fixed("Q41")
             else sorted(zip(names, means, strict=True), key=lambda entry: str(entry[0]))
         )
         return MultiLoss(dict(paired))
@@ -169,40 +195,49 @@ class LoopEvaluation(LoopState):
         value = loss.item()
         return dict(value.get_loss_dict()) if isinstance(value, MultiLoss) else value
 
-    def _stored_loss(self, data: str, loader: Any, force: bool, as_float: bool) -> Any:
-        def evaluate() -> Any:
-            return self.evaluate_model_loss(loader, move_to_cpu=True, dataset_info={"type": data})
 
-        loss = self._stored(f"{_STORED[data]}_loss", force, evaluate)
-        return self.convert_loss_to_float_dict_format(loss) if as_float else loss
+def _evaluated_batch_loss(loop: LoopEvaluation, batch: Any) -> Any:
+    if loop.batch_model_feed_def is None:
+        return loop.model.get_loss_eval(batch, loop.criterion, loop.device)
+    return loop.batch_model_feed_def.get_loss_eval(loop.model, batch, loop.criterion, loop.device)
 
-    def _stored_predictions(self, data: str, loader: Any, force: bool, execute_callbacks: bool) -> Predictions:
-        def predict() -> Any:
-            return self.predict_with_model(loader, execute_callbacks, move_to_cpu=True, dataset_info={"type": data})
 
-        predictions: Predictions = self._stored(f"{_STORED[data]}_pred", force, predict)
-        return predictions
-
-    def _stored(self, key: str, force: bool, compute: Callable[[], Any]) -> Any:
-        store, index = self.prediction_store, self.total_iteration_idx
-        if not force and store._has_data(key, index):
-            return store._get_data(key, index)
-        result = compute()
-        store._insert_data(key, result, index, force)
-        return result
-
-    def _evaluated_batch_loss(self, batch: Any) -> Any:
-        if self.batch_model_feed_def is None:
-            return self.model.get_loss_eval(batch, self.criterion, self.device)
-        return self.batch_model_feed_def.get_loss_eval(self.model, batch, self.criterion, self.device)
-
-    def _batch_predictions(self, batch: Any) -> Any:
-        if self.batch_model_feed_def is None:
-            return self.model.get_predictions(batch, self.device)
-        return self.batch_model_feed_def.get_predictions(self.model, batch, self.device)
+def _batch_predictions(loop: LoopEvaluation, batch: Any) -> Any:
+    if loop.batch_model_feed_def is None:
+        return loop.model.get_predictions(batch, loop.device)
+    return loop.batch_model_feed_def.get_predictions(loop.model, batch, loop.device)
 
 
 _STORED = {"train": "train", "validation": "val", "test": "test"}
+
+
+def _stored_loss(loop: LoopEvaluation, data: str, loader: Any, force: bool, as_float: bool) -> Any:
+    def evaluate() -> Any:
+        return loop.evaluate_model_loss(loader, move_to_cpu=True, dataset_info={"type": data})
+
+    loss = _stored(loop, f"{_STORED[data]}_loss", force, evaluate)
+    return loop.convert_loss_to_float_dict_format(loss) if as_float else loss
+
+
+def _stored_predictions(
+    loop: LoopEvaluation, data: str, loader: Any, force: bool, execute_callbacks: bool
+) -> Predictions:
+    def predict() -> Any:
+        return loop.predict_with_model(
+            loader, execute_callbacks=execute_callbacks, move_to_cpu=True, dataset_info={"type": data}
+        )
+
+    predictions: Predictions = _stored(loop, f"{_STORED[data]}_predictions", force, predict)
+    return predictions
+
+
+def _stored(loop: LoopEvaluation, what: str, force: bool, compute: Callable[[], Any]) -> Any:
+    store, index = loop.prediction_store, loop.total_iteration_idx
+    if not force and getattr(store, f"has_{what}")(index):
+        return getattr(store, f"get_{what}")(index)
+    result = compute()
+    getattr(store, f"insert_{what}")(result, index, force)
+    return result
 
 
 def _shown_type(dataset_info: Any) -> str:

@@ -144,6 +144,11 @@ class ModelPredictionStore:
     def _has_data(self, source_name: str, iteration_idx: int) -> bool:
         return source_name in self.prediction_store and self.prediction_store[_ITERATION] == iteration_idx
 
+    def _forget(self, data: str) -> None:
+        """Forget the predictions and the loss of one data set: ``train``, ``val`` or ``test``."""
+        for key in (f"{data}_pred", f"{data}_loss"):
+            self.prediction_store.pop(key, None)
+
     def auto_purge(self, iteration_idx: int) -> None:
         """Empty the store if it belongs to another iteration than this one, and hand it to this one.
 

@@ -77,7 +77,7 @@ QUIRKS: Mapping[str, Quirk] = _table(
     Quirk(
         "Q10",
         "kept",
-        "gradients of an accumulation window that num_iterations cut short are added to the next fit's first step",
+        "gradients that an earlier fit left on the parameters are added to the first step of this one",
         "gradients left over from an earlier fit are cleared when fit starts",
     ),
     Quirk(

@@ -8,20 +8,26 @@ in a subclass, and it is what runs.
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from compat import _console, _evaluation
 from compat._amp import LoopScaler, autocast, scaler_options
-from compat._lightning import plan
+from compat._lightning import course, plan
 from compat._loop_evaluation import LoopEvaluation
+from compat._loop_state import FromState, LoopState
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.handler import CallbacksHandler
 from compat.data import append_predictions, torch_cat_transf
 from compat.exceptions import InvalidTypeError
+from compat.history import TrainingHistory
 from compat.losses import MultiLoss, MultiOptimizer
+from compat.messages import MessageService
 from compat.model import ModelWrap
+from compat.predictions import ModelPredictionStore
 from compat.schedulers.basic import AbstractScheduler
 
 __all__ = ["TrainLoop"]
@@ -47,10 +53,30 @@ class TrainLoop(LoopEvaluation):
         use_amp: ``True`` for mixed precision on CUDA, or a dict of options of the gradient scaler.
         quirks: Which oddities of the old loop to keep or to fix, as in ``{"Q01": "fixed"}``.
 
+    Attributes:
+        epoch: Index of the running or last epoch. Changed by the engine, and by callbacks that resume.
+        iteration: Index of the batch in its epoch. Changed by the engine.
+        total_iteration_idx: Index of the batch over all fits, -1 before the first. Changed by the engine.
+        num_epochs: The epoch that the running fit stops before. Set by ``fit``, which does not read it back.
+        num_iterations: The batches that the running fit stops after, 0 if it counts epochs. Set by ``fit``, likewise.
+        grad_accumulation: Batches of one update. Set by ``fit``.
+        early_stop: Set by callbacks, looked at when an epoch ends, never cleared by the loop (quirk Q05).
+        grad_cb_used: Set by callbacks with gradient hooks when they are registered.
+        loss_batch_accum: The detached losses of the epoch's batches so far.
+        train_history: The losses and metrics of each epoch.
+        prediction_store: Predictions and losses of the current iteration.
+        message_service: Messages between callbacks.
+        callbacks: The registered callbacks, in the order in which they run. Kept over fits.
+        trainer: Lightning's Trainer of the running or last fit, ``None`` before the first.
+        lightning_module: The module that this Trainer runs.
+
     Raises:
         InvalidTypeError: The model is of the wrong kind, or ``use_amp`` has an unknown key.
         InvalidArgumentError: No such ``gpu_mode``, CUDA device or quirk.
     """
+
+    trainer = FromState("trainer")
+    lightning_module = FromState("lightning_module")
 
     def __init__(
         self,
@@ -73,7 +99,7 @@ class TrainLoop(LoopEvaluation):
     ) -> None:
         """Check the arguments and set up the state."""
         plan.check_construction(model, use_amp, gpu_mode, cuda_device_idx)
-        super().__init__(has_validation=validation_loader is not None, quirks=quirks)
+        self._compat = LoopState(quirks)
         wrapped = isinstance(model, ModelWrap)
         self.model: Any = model.model if wrapped else model
         self.batch_model_feed_def: Any = model.batch_model_feed_def if wrapped else None
@@ -84,16 +110,33 @@ class TrainLoop(LoopEvaluation):
         self.criterion = criterion
         self.collate_batch_pred_fn = collate_batch_pred_fn
         self.pred_transform_fn = pred_transform_fn
-        self.end_auto_eval = end_auto_eval
+        self.end_auto_eval: Any = end_auto_eval
         self.lazy_experiment_save = lazy_experiment_save
         self.print_callbacks = print_callbacks
         self.num_optimizers = len(optimizer) if isinstance(optimizer, MultiOptimizer) else 1
         self.gpu_mode = gpu_mode
-        self.use_amp = self._amp_is_on(use_amp)
+        self.use_amp = course.amp_is_on(self._compat.quirks, use_amp)
         self.amp_scaler_init = scaler_options(use_amp)
-        self.amp_scaler = LoopScaler(enabled=self.use_amp, **self.amp_scaler_init)
+        self.amp_scaler: torch.amp.GradScaler = LoopScaler(enabled=self.use_amp, **self.amp_scaler_init)
         self.device = plan.device_of(cuda_device_idx)
         self.experiment_timestamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        self.loss_batch_accum: list[Any] = []
+        self.epoch = 0
+        self.iteration = 0
+        self.total_iteration_idx = -1
+        self.num_epochs: int | None = None
+        self.num_iterations: int | None = None
+        self.grad_accumulation = 1
+        self.train_history = TrainingHistory(has_validation=validation_loader is not None)
+        self.prediction_store = ModelPredictionStore(auto_purge=True)
+        self.prediction_store.quirks = self._compat.quirks
+        self.message_service = MessageService()
+        self.ddp_training_mode = False
+        self.ddp_handler: Any = None
+        self.ddp_rank: int | None = None
+        self.callbacks: list[AbstractCallback] = []
+        self.early_stop = False
+        self.grad_cb_used = False
         self.callbacks_handler = CallbacksHandler(self)
 
     def fit(
@@ -123,8 +166,8 @@ class TrainLoop(LoopEvaluation):
         """
         to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation)
         if kwargs:
-            self.quirks.warn("Q08", f"fit(gpu_mode='single') ignores {', '.join(sorted(kwargs))}")
-        return self._train(num_epochs, num_iterations, to_register, grad_accumulation)
+            self._compat.quirks.warn("Q08", f"fit(gpu_mode='single') ignores {', '.join(sorted(kwargs))}")
+        return self._train(num_epochs, num_iterations, callbacks=to_register, grad_accumulation=grad_accumulation)
 
     def __call__(
         self,
@@ -155,16 +198,13 @@ class TrainLoop(LoopEvaluation):
         Returns:
             The trained model.
         """
-        # The first import of Lightning draws from Python's global generator, and a fit of the old loop does not.
-        with _evaluation.untouched_rng(None):
-            from compat._lightning.trainer import fit
-
-        with self._running():
-            self._set_target(num_epochs, num_iterations, grad_accumulation)
+        nested = self._compat.after_fit is not None
+        with course.running(self):
+            course.begin(self, num_epochs, num_iterations, grad_accumulation, nested)
             self.callbacks_handler.register_callbacks(callbacks, print_callbacks=self.print_callbacks)
-            self._to_device()
+            _evaluation.to_device(self)
             self.model.train()
-            fit(self, plan.plan_fit(self))
+            _engine().fit(self, plan.plan_fit(self))
         return self.model
 
     def _train_dp(
@@ -235,25 +275,14 @@ class TrainLoop(LoopEvaluation):
             MissingAttributeError: ``get_loss`` returned a plain number.
         """
         if self.device.type == "cpu":
-            loss_batch, scaled = self._batch_loss(batch_data)
+            loss_batch, scaled = _batch_loss(self, batch_data)
         else:
             with autocast(self.use_amp, self.device):
-                loss_batch, scaled = self._batch_loss(batch_data)
+                loss_batch, scaled = _batch_loss(self, batch_data)
         self.loss_batch_accum.append(loss_batch.detach())
-        if self._sample_counts is not None:
-            self._sample_counts.append(_evaluation.batch_size(batch_data))
+        if self._compat.sample_counts is not None:
+            self._compat.sample_counts.append(_evaluation.batch_size(batch_data))
         return scaled
-
-    def _batch_loss(self, batch_data: Any) -> tuple[Any, Any]:
-        """Return the loss of a training batch, as it is and divided by the size of the accumulation window."""
-        if self.batch_model_feed_def is None:
-            loss = self.model.get_loss(batch_data, self.criterion, self.device)
-        else:
-            loss = self.batch_model_feed_def.get_loss(self.model, batch_data, self.criterion, self.device)
-        if self.grad_accumulation == 1 and type(loss) is torch.Tensor:
-            # Dividing by one changes no bit and costs two kernels a step.
-            return loss, loss
-        return loss, _evaluation.checked_loss(loss) / self._window()
 
     def _backward_pass(self, loss_batch: Any, optimizer_idx: int) -> None:
         """Back-propagate the loss, or the loss of one optimizer.
@@ -269,12 +298,12 @@ class TrainLoop(LoopEvaluation):
         single = type(loss_batch) is torch.Tensor
         if single or not isinstance(loss_batch, MultiLoss):
             if single and (loss_batch.dim() or self.num_optimizers > 1):
-                self._check_single_loss(loss_batch)
+                course.check_single_loss(self, loss_batch)
             self.amp_scaler.scale(loss_batch).backward()
             return
         loss_batch.backward(optimizer_idx, self.iteration, self.amp_scaler)
         if len(loss_batch) > self.num_optimizers and optimizer_idx == self.num_optimizers - 1:
-            self._settle_surplus_losses(loss_batch)
+            course.settle_surplus_losses(self, loss_batch)
 
     def _optimizer_step(self, optimizer_idx: int) -> None:
         """Step one optimizer at the end of an accumulation window.
@@ -293,8 +322,8 @@ class TrainLoop(LoopEvaluation):
         else:
             self.optimizer.step()
         if scaling:
-            self._note_skipped_step(optimizer_idx)
-        if self.grad_cb_used and not (self.last_update_skipped and self.quirks.fixed("Q24")):
+            course.note_skipped_step(self, optimizer_idx)
+        if self.grad_cb_used and not (self._compat.last_update_skipped and self._compat.quirks.fixed("Q24")):
             self.callbacks_handler.execute_optimizer_step()
 
     def _optimizer_zero_grad(self, optimizer_idx: int) -> None:
@@ -317,29 +346,33 @@ class TrainLoop(LoopEvaluation):
 
     def auto_execute_end_of_epoch(self) -> None:
         """Put the losses of the epoch into the history: those seen while training, then those evaluated now."""
-        record = self.loss_batch_accum
-        if self._sample_counts is not None:
-            record = _evaluation.weighted_by_samples(record, self._sample_counts)
-            self._sample_counts = []
+        record, state = self.loss_batch_accum, self._compat
+        if state.sample_counts is not None:
+            record = _evaluation.weighted_by_samples(record, state.sample_counts)
+            state.sample_counts = []
         loss_parsed = self.parse_loss(record)
-        self._print_save_loss(loss_parsed, "accumulated_loss", "AVG BATCH ACCUMULATED TRAIN LOSS")
+        self._print_save_loss(
+            loss_parsed,
+            loss_type_name="accumulated_loss",
+            loss_print_description="AVG BATCH ACCUMULATED TRAIN LOSS",
+        )
         self.loss_batch_accum = []
 
-        every = self._auto_eval()
+        every = course.auto_eval(self)
         if every is False or (every is not True and self.epoch % every):
             return
-        with _evaluation.untouched_rng(self.train_loader) if self.quirks.fixed("Q18") else nullcontext():
+        with _evaluation.untouched_rng(self.train_loader) if state.quirks.fixed("Q18") else nullcontext():
             train_loss = self.evaluate_loss_on_train_set()
-        self._print_save_loss(train_loss, "loss", "TRAIN LOSS")
+        self._print_save_loss(train_loss, loss_type_name="loss", loss_print_description="TRAIN LOSS")
         if self.validation_loader is not None:
             validation_loss = self.evaluate_loss_on_validation_set()
-            self._print_save_loss(validation_loss, "val_loss", "VAL LOSS")
+            self._print_save_loss(validation_loss, loss_type_name="val_loss", loss_print_description="VAL LOSS")
 
     def auto_execute_end_of_training(self) -> None:
         """Put the loss on the test set into the history, if there is one and the automatic evaluation is on."""
-        if self.test_loader is not None and self._auto_eval() is not False:
+        if self.test_loader is not None and course.auto_eval(self) is not False:
             test_loss = self.evaluate_loss_on_test_set()
-            self._print_save_loss(test_loss, "train_end_test_loss", "TEST LOSS")
+            self._print_save_loss(test_loss, loss_type_name="train_end_test_loss", loss_print_description="TEST LOSS")
 
     def _print_save_loss(self, loss_parsed: Any, loss_type_name: str, loss_print_description: str) -> None:
         """Print a loss and put it into the history.
@@ -356,7 +389,7 @@ class TrainLoop(LoopEvaluation):
             self.insert_metric_result_into_history(loss_type_name, loss)
             return
         mean = sum(loss.values()) / len(loss)
-        self.mean_losses.setdefault(loss_type_name, []).append(mean)
+        self._compat.mean_losses.setdefault(loss_type_name, []).append(mean)
         if self.is_main_process():
             _console.say(f"{loss_print_description}: {mean}")
             _console.say(f"MULTI-LOSS {loss_print_description}:")
@@ -374,6 +407,10 @@ class TrainLoop(LoopEvaluation):
         """
         self.train_history.insert_single_result_into_history(metric_name, metric_result)
 
+    def is_main_process(self) -> bool:
+        """Tell whether this process prints and saves."""
+        return not self.ddp_training_mode or self.ddp_rank == 0
+
     def get_schedulers(self) -> list[AbstractScheduler]:
         """Return the registered schedulers, in the order in which they run."""
         return [callback for callback in self.callbacks if isinstance(callback, AbstractScheduler)]
@@ -390,3 +427,25 @@ class TrainLoop(LoopEvaluation):
         if self.num_iterations is None or self.num_epochs is None:
             raise InvalidTypeError("get_num_training_steps() needs the target of a fit. Call it from a callback.")
         return plan.training_steps(self, self.num_epochs, self.num_iterations)
+
+
+@cache
+def _engine() -> ModuleType:
+    """Import what runs a fit when the first one starts: whoever only evaluates need not wait for Lightning."""
+    # The import draws from Python's global generator, and a fit of the old loop does not.
+    with _evaluation.untouched_rng(None):
+        from compat._lightning import trainer
+    return trainer
+
+
+def _batch_loss(loop: TrainLoop, batch_data: Any) -> tuple[Any, Any]:
+    """Return the loss of a training batch, as it is and divided by the size of the accumulation window."""
+    if loop.batch_model_feed_def is None:
+        loss = loop.model.get_loss(batch_data, loop.criterion, loop.device)
+    else:
+        loss = loop.batch_model_feed_def.get_loss(loop.model, batch_data, loop.criterion, loop.device)
+    if loop.grad_accumulation == 1 and type(loss) is torch.Tensor and loop._compat.own_loss_verbs:
+        # Dividing by one changes no bit and costs two kernels a step. Somebody else's verb may work on the result in
+        # place, and gets a tensor of its own.
+        return loss, loss
+    return loss, _evaluation.checked_loss(loss) / course.divisor(loop)

@@ -177,6 +177,7 @@ def test_losses_of_a_failed_fit_do_not_reach_the_next_epoch() -> None:
         loop = make_loop(optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1), **options)
         with pytest.raises(RuntimeError, match="mine"):
             loop.fit(num_epochs=1, callbacks=[Fail()])
+        loop.model.zero_grad()
         stale = len(loop.loss_batch_accum)
         loop.fit(num_epochs=1)
         return stale, loop.train_history["accumulated_loss"][0]
@@ -254,7 +255,7 @@ def test_action_after_fit_runs_however_the_fit_ends() -> None:
     class Ask(Recorder):
         def on_train_begin(self) -> None:
             loop: Any = self.train_loop_obj
-            loop.run_after_fit(lambda: done.append(self.names()))
+            loop._compat.run_after_fit(lambda: done.append(self.names()))
 
         def on_train_end(self) -> None:
             super().on_train_end()
@@ -265,5 +266,5 @@ def test_action_after_fit_runs_however_the_fit_ends() -> None:
         loop.fit(num_epochs=1, callbacks=[Ask()])
     assert len(done) == 1
     assert done[0][-1] == "train_end"
-    loop.run_after_fit(lambda: done.append([]))
+    loop._compat.run_after_fit(lambda: done.append([]))
     assert len(done) == 1

@@ -450,8 +450,11 @@ def test_grad_mode_and_signals_are_left_alone() -> None:
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with torch.no_grad():
-        make_loop().fit(num_epochs=1)
+        # As in the old loop: nobody turns gradients on behind the user's back.
+        with pytest.raises(RuntimeError, match="does not require grad"):
+            make_loop().fit(num_epochs=1)
         assert not torch.is_grad_enabled()
+    make_loop().fit(num_epochs=1)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -529,7 +532,7 @@ def test_losses_are_reported_under_their_own_names() -> None:
         assert loop.train_history[f"loss_{name}"][-1] == pytest.approx(torch.stack(values).mean().item())
     assert list(loop.train_history.keys())[2:4] == ["accumulated_loss_a", "accumulated_loss_b"]
     assert loop.train_history["loss"] == []
-    assert loop.mean_losses["loss"] == [(loop.train_history["loss_a"][0] + loop.train_history["loss_b"][0]) / 2]
+    assert loop._compat.mean_losses["loss"] == [(loop.train_history["loss_a"][0] + loop.train_history["loss_b"][0]) / 2]
 
 
 def test_surplus_loss_is_dropped_with_a_warning_and_trained_with_the_switch() -> None:

@@ -78,7 +78,7 @@ def publish(trainer: Trainer, history: Any) -> None:
 def _last_numbers(items: Any) -> Mapping[str, float]:
     last = {}
     for key, values in items:
-        value = values[-1] if len(values) else None
+        value = values[-1] if isinstance(values, list) and values else None
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             value = value.item()
         if isinstance(value, int | float):

@@ -5,6 +5,7 @@ happened: how many batches, how many updates, and that the epoch is over. None o
 Lightning, so each of them is tested on the oldest and the newest supported version.
 """
 
+import dataclasses
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -77,46 +78,51 @@ def set_epoch_length(trainer: Trainer, loader: Any) -> None:
 class BatchCounter:
     """Counts batches and updates into the Trainer while one Lightning step runs over many batches.
 
-    Lightning counts the first batch and the end of the last one itself. Counting each further batch before it runs
-    keeps the counters right also when a batch raises.
+    Lightning counts the first batch of a step and the end of the last one itself; the rest is written by :meth:`flush`.
 
     Args:
         trainer: The Trainer.
         fetcher: Lightning's data fetcher of this epoch.
+
+    Attributes:
+        batches: Batches that were begun in this epoch. Counted up by the step.
+        updates: Updates of the weights in this epoch. Counted up by the step.
     """
 
     def __init__(self, trainer: Trainer, fetcher: Any) -> None:
         """Look the counters up once an epoch."""
+        self.batches = 0
+        self.updates = 0
         self._epoch_loop: Any = trainer.fit_loop.epoch_loop
-        batches, updates = self._epoch_loop.batch_progress, self._epoch_loop.manual_optimization.optim_step_progress
-        self._batches: tuple[Any, ...] = (batches.total, batches.current)
-        self._updates: tuple[Any, ...] = (updates.total, updates.current)
         self._fetcher = fetcher
+        self._written_batches = 1
+        self._written_updates = 0
 
-    def further_batch(self) -> None:
-        """Count a batch after the first one."""
-        # Field by field: Lightning's own methods take ten calls for this, which shows in the time of a small step.
-        for progress in self._batches:
-            progress.ready += 1
-            progress.started += 1
-            progress.processed += 1
-            progress.completed += 1
-        self._epoch_loop._batches_that_stepped += 1
+    def flush(self) -> None:
+        """Write what was counted into the Trainer, where ``trainer.global_step`` and native parts read it."""
+        batches, updates = self.batches - self._written_batches, self.updates - self._written_updates
+        if batches > 0:
+            _advance(self._epoch_loop.batch_progress, batches)
+            self._epoch_loop._batches_that_stepped += batches
+            self._written_batches += batches
+        if updates:
+            _advance(self._epoch_loop.manual_optimization.optim_step_progress, updates)
+            self._written_updates += updates
 
-    def update(self) -> None:
-        """Count one update of the weights: this is ``trainer.global_step``."""
-        for progress in self._updates:
-            progress.ready += 1
-            progress.completed += 1
-
-    def finish_epoch(self, batches: int, last_batch: Any) -> None:
+    def finish_epoch(self, last_batch: Any) -> None:
         """Say that the epoch has no more batches.
 
         Args:
-            batches: How many ran.
             last_batch: What the batch-end hooks are given.
         """
         fetcher = self._fetcher
-        fetcher.fetched = batches
-        fetcher._batch, fetcher._batch_idx = last_batch, max(batches - 1, 0)
+        fetcher.fetched = self.batches
+        fetcher._batch, fetcher._batch_idx = last_batch, max(self.batches - 1, 0)
         fetcher.done = True
+
+
+def _advance(progress: Any, count: int) -> None:
+    # XXX: `progress.increment_by` does this from Lightning 2.5 on; use it once 2.4 is no longer supported.
+    for tracker in (progress.total, progress.current):
+        for field in dataclasses.fields(tracker):
+            setattr(tracker, field.name, getattr(tracker, field.name) + count)

@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 
 from compat import _console
-from compat._lightning import cadence
+from compat._lightning import cadence, course
+from compat._lightning.surroundings import Surroundings
 from compat.losses import MultiOptimizer
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["CarriedError", "LoopModule"]
 
 
 class CarriedError(Exception):
-    """Carries what Lightning would swallow or replace: StopIteration ends an epoch, KeyboardInterrupt the process."""
+    """Carries what Lightning would swallow or replace: an end of an epoch, of the process, or an interrupt."""
 
     def __init__(self, original: BaseException) -> None:
         """Keep what was raised."""
@@ -29,10 +30,13 @@ class CarriedError(Exception):
 
 @contextmanager
 def carried() -> Iterator[None]:
-    """Wrap StopIteration and KeyboardInterrupt so that they pass through Lightning unharmed."""
+    """Wrap what must not reach Lightning, so that it passes through unharmed.
+
+    Lightning takes a StopIteration for the end of the epoch, and turns a KeyboardInterrupt into its own SystemExit.
+    """
     try:
         yield
-    except (StopIteration, KeyboardInterrupt) as error:
+    except (StopIteration, KeyboardInterrupt, SystemExit) as error:
         raise CarriedError(error) from error
 
 
@@ -44,11 +48,13 @@ class LoopModule(LightningModule):
 
     Args:
         loop: The facade.
+        surroundings: What the Trainer changes in the process, to be given back once it has.
     """
 
-    def __init__(self, loop: "TrainLoop") -> None:
+    def __init__(self, loop: "TrainLoop", surroundings: Surroundings) -> None:
         """Take the model as the only submodule: the criterion stays out of the state dict."""
         super().__init__()
+        self._surroundings = surroundings
         self.automatic_optimization = False
         object.__setattr__(self, "_loop_reference", weakref.ref(loop))
         self.model = loop.model
@@ -85,16 +91,16 @@ class LoopModule(LightningModule):
         """Return the user's own torch optimizers; the facade steps them. Lightning takes no other kind."""
         optimizer = self.loop.optimizer
         found = list(optimizer.optimizer_list) if isinstance(optimizer, MultiOptimizer) else [optimizer]
-        if all(isinstance(entry, torch.optim.Optimizer) for entry in found):
-            return found
-        return None
+        return found if all(map(_is_whole_optimizer, found)) else None
 
     def on_train_start(self) -> None:
         """Begin the training; only then are the epochs to run known."""
         loop = self.loop
+        self._surroundings.give_back()
         with carried():
             loop.callbacks_handler.execute_train_begin()
-            start, stop = loop._epochs_to_run()
+            loop.callbacks_handler.check_gradient_hooks()
+            start, stop = course.epochs_to_run(loop)
         self.model = loop.model
         cadence.set_epoch_range(self.trainer, start, stop)
 
@@ -117,21 +123,22 @@ class LoopModule(LightningModule):
         with carried():
             self._train_epoch(cadence.BatchCounter(self.trainer, dataloader_iter.data_fetcher))  # type: ignore[attr-defined]
 
-    def _train_epoch(self, counter: cadence.BatchCounter) -> None:
+    def _train_epoch(self, count: cadence.BatchCounter) -> None:
         loop = self.loop
-        batch, batches, updated = None, 0, True
-        for batch in _console.progress(loop.train_loader, "Training"):
-            if batches:
-                counter.further_batch()
-            loop.iteration = batches
-            batches += 1
-            updated = train_batch(loop, batch)
-            if updated:
-                counter.update()
-            if loop.num_iterations and loop._iterations_reached():
-                break
-        loop._window_open = not updated
-        counter.finish_epoch(batches, batch)
+        batch, watched, last_batch = None, is_watched(loop), loop._compat.target.last_batch
+        try:
+            for iteration, batch in enumerate(_console.progress(loop.train_loader, "Training")):
+                loop.iteration = iteration
+                count.batches = iteration + 1
+                if watched:
+                    count.flush()
+                count.updates += train_batch(loop, batch)
+                if loop.total_iteration_idx == last_batch:
+                    break
+        finally:
+            # Also when a batch raises: a checkpoint of the exception must hold the right counters.
+            count.flush()
+        count.finish_epoch(batch)
 
     def on_train_end(self) -> None:
         """End the training: the automatic test loss, then the old callbacks."""
@@ -139,6 +146,27 @@ class LoopModule(LightningModule):
         with carried():
             loop.auto_execute_end_of_training()
             loop.callbacks_handler.execute_train_end()
+        self._surroundings.take_over()
+
+
+def _is_whole_optimizer(optimizer: Any) -> bool:
+    """Tell whether Lightning can hold an optimizer: a wrapper may derive from torch's class and never initialise it."""
+    return isinstance(optimizer, torch.optim.Optimizer) and all(
+        hasattr(optimizer, name) for name in ("state", "param_groups", "defaults")
+    )
+
+
+def is_watched(loop: "TrainLoop") -> bool:
+    """Tell whether code of the user's runs inside the step, and so may read the Trainer's counters there.
+
+    Writing them costs about as much as the rest of a small step's bookkeeping.
+
+    Args:
+        loop: The facade.
+    """
+    handler = loop.callbacks_handler
+    hooks = (handler.cbs_on_batch_begin, handler.cbs_on_batch_end, handler.cbs_on_after_gradient_update)
+    return any(hooks) or bool(handler.cbs_on_after_optimizer_step) or type(loop).__module__ != "compat.train_loop"
 
 
 def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
@@ -149,7 +177,7 @@ def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
         epoch: The epoch's index.
     """
     loop.epoch = epoch
-    loop._epoch_ran = False
+    loop._compat.epoch_ran = False
     if loop.is_main_process():
         rule = "=" * 80
         _console.say(f"\n\n{rule}\n{rule}\nEpoch: {epoch}")
@@ -168,13 +196,13 @@ def end_epoch(loop: "TrainLoop") -> bool:
     loop.auto_execute_end_of_epoch()
     loop.callbacks_handler.execute_epoch_end()
     loop.message_service.end_of_epoch_trigger()
-    reached = loop._iterations_reached()
-    loop._epoch_ran = not reached or loop.iteration == len(loop.train_loader) - 1
+    reached = course.reached(loop)
+    loop._compat.epoch_ran = not reached or loop.iteration == len(loop.train_loader) - 1
     if loop.early_stop:
         return True
     if reached:
         _console.say(
-            f"Stopping training after {loop.num_iterations} training iterations. "
+            f"Stopping training after {loop._compat.target.num_iterations} training iterations. "
             f"Current iteration index: {loop.total_iteration_idx}"
         )
     return reached
@@ -192,7 +220,8 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
     """
     handler = loop.callbacks_handler
     loop.total_iteration_idx += 1
-    handler.execute_batch_begin()
+    if handler.cbs_on_batch_begin:
+        handler.execute_batch_begin()
     loss = loop._calculate_batch_loss(batch)
     if loop.num_optimizers == 1:
         loop._backward_pass(loss, 0)
@@ -207,8 +236,9 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
         if loop.amp_scaler.is_enabled():
             loop.amp_scaler.update()
         if loop.num_optimizers > 1:
-            loop._settle_leaked_gradients()
-    handler.execute_batch_end()
+            course.settle_leaked_gradients(loop)
+    if handler.cbs_on_batch_end:
+        handler.execute_batch_end()
     return updated
 
 
@@ -220,7 +250,7 @@ def _backward(loop: "TrainLoop", loss: Any, optimizer_idx: int) -> None:
 
 def _several_optimizers(loop: "TrainLoop", loss: Any) -> None:
     indices = range(loop.num_optimizers)
-    if loop.quirks.fixed("Q45"):
+    if loop._compat.backward_before_steps:
         for optimizer_idx in indices:
             _backward(loop, loss, optimizer_idx)
         for optimizer_idx in indices:

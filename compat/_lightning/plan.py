@@ -27,7 +27,7 @@ from compat.model import ModelWrap, TTModel
 from compat.utils import is_empty_function
 
 if TYPE_CHECKING:
-    from compat._loop_state import LoopState
+    from compat.train_loop import TrainLoop
 
 __all__ = [
     "FitPlan",
@@ -36,6 +36,7 @@ __all__ = [
     "check_fit",
     "device_of",
     "epochs_for",
+    "is_own",
     "loader_problems",
     "plan_fit",
     "refuse_gpu_mode",
@@ -65,7 +66,7 @@ class FitPlan:
         return "cuda" if self.device.type == "cuda" else "cpu"
 
 
-def plan_fit(loop: "LoopState") -> FitPlan:
+def plan_fit(loop: "TrainLoop") -> FitPlan:
     """Freeze what the Trainer needs.
 
     Args:
@@ -78,7 +79,7 @@ def plan_fit(loop: "LoopState") -> FitPlan:
     if device == torch.device("cuda"):
         device = torch.device("cuda", torch.cuda.current_device())
     # At least one epoch: with none Lightning would fire no hook, and the old loop runs begin and end all the same.
-    return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max(1, loop.num_epochs or 1))
+    return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max(1, loop._compat.target.num_epochs or 1))
 
 
 def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx: Any) -> None:
@@ -147,7 +148,7 @@ def refuse_gpu_mode(gpu_mode: str) -> RefusedError:
 
 
 def check_fit(
-    loop: "LoopState", num_epochs: Any, num_iterations: Any, callbacks: Any, grad_accumulation: Any
+    loop: "TrainLoop", num_epochs: Any, num_iterations: Any, callbacks: Any, grad_accumulation: Any
 ) -> list[AbstractCallback]:
     """Check the arguments of ``fit`` against the loop, all of them, and raise once.
 
@@ -173,11 +174,29 @@ def check_fit(
     as_list, found = _callbacks(callbacks)
     problems += found
     problems += _accumulation_problems(grad_accumulation)
-    problems += _auto_eval_problems(loop.end_auto_eval, loop.quirks.fixed("Q17"))
-    if not problems and not _may_swap_loaders([*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *as_list]):
+    problems += _auto_eval_problems(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
+    if (
+        not problems
+        and _has_epochs_left(loop, num_epochs)
+        and not _may_swap_loaders([*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *as_list])
+    ):
         problems += loader_problems(loop, num_iterations, grad_accumulation)
     raise_problems(problems)
     return as_list
+
+
+def _has_epochs_left(loop: "TrainLoop", num_epochs: int) -> bool:
+    return num_epochs <= 0 or loop.epoch < num_epochs
+
+
+def is_own(loop: "TrainLoop", *methods: str) -> bool:
+    """Tell whether a loop's methods are this package's own, and not overridden by a subclass or on the object.
+
+    Args:
+        loop: The facade.
+        methods: Their names.
+    """
+    return all(str(getattr(getattr(loop, name), "__module__", "")).startswith("compat.") for name in methods)
 
 
 def _whole(value: Any) -> int | None:
@@ -270,7 +289,7 @@ def _is_scheduler(callback: AbstractCallback) -> bool:
     return type(callback).__module__.startswith("compat.schedulers")
 
 
-def loader_problems(loop: "LoopState", num_iterations: Any, grad_accumulation: Any) -> list[CompatError]:
+def loader_problems(loop: "TrainLoop", num_iterations: Any, grad_accumulation: Any) -> list[CompatError]:
     """List what is wrong with the loaders of a loop that is about to train.
 
     Args:
@@ -283,9 +302,13 @@ def loader_problems(loop: "LoopState", num_iterations: Any, grad_accumulation: A
     """
     problems: list[CompatError] = []
     purposes = [("train", loop.train_loader, True)]
-    if auto_eval(loop.end_auto_eval, loop.quirks.fixed("Q17")) is not False:
-        purposes.append(("evaluate the loss on the validation set", loop.validation_loader, False))
-        purposes.append(("evaluate the loss on the test set", loop.test_loader, False))
+    # An overridden method may never look at its loader.
+    evaluates = auto_eval(loop.end_auto_eval, loop._compat.quirks.fixed("Q17")) is not False
+    if evaluates and is_own(loop, "evaluate_model_loss"):
+        if is_own(loop, "auto_execute_end_of_epoch", "evaluate_loss_on_validation_set"):
+            purposes.append(("evaluate the loss on the validation set", loop.validation_loader, False))
+        if is_own(loop, "auto_execute_end_of_training", "evaluate_loss_on_test_set"):
+            purposes.append(("evaluate the loss on the test set", loop.test_loader, False))
     for purpose, loader, needed in purposes:
         if loader is None and not needed:
             continue
@@ -337,7 +360,7 @@ def epochs_for(num_iterations: int, batches: int) -> int:
     return math.ceil(num_iterations / batches)
 
 
-def training_steps(loop: "LoopState", num_epochs: int, num_iterations: int) -> int:
+def training_steps(loop: "TrainLoop", num_epochs: int, num_iterations: int) -> int:
     """Count the updates of a fit.
 
     Args:
@@ -363,10 +386,10 @@ def training_steps(loop: "LoopState", num_epochs: int, num_iterations: int) -> i
     else:
         full = batches // window * num_epochs
         real = _updates(batches * num_epochs, batches, window) if batches else full
-    if loop.quirks.fixed("Q13"):
+    if loop._compat.quirks.fixed("Q13"):
         return real
     if full != real:
-        loop.quirks.warn("Q13", f"get_num_training_steps() returns {full}, and the fit makes {real} updates")
+        loop._compat.quirks.warn("Q13", f"get_num_training_steps() returns {full}, and the fit makes {real} updates")
     return full
 
 

@@ -1,9 +1,11 @@
 """Keep Lightning from saying what the old loop did not say; its real warnings come through."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["quiet"]
 
@@ -54,11 +56,16 @@ def quiet() -> Iterator[None]:
     chatter = _Drop()
     for logger in loggers:
         logger.addFilter(chatter)
+    # Into the list itself: `catch_warnings` would undo what the user's hooks do to the warnings, and forget which of
+    # them were shown already.
+    expected: list[Any] = [("ignore", re.compile(message), Warning, None, 0) for message in _EXPECTED]
+    filters: list[Any] = warnings.filters  # type: ignore[assignment]  # typeshed knows it as read-only
+    filters[:0] = expected
     try:
-        with warnings.catch_warnings():
-            for message in _EXPECTED:
-                warnings.filterwarnings("ignore", message=message)
-            yield
+        yield
     finally:
         for logger in loggers:
             logger.removeFilter(chatter)
+        for entry in expected:
+            if entry in filters:
+                filters.remove(entry)

@@ -1,12 +1,8 @@
 """From the plan to a Trainer, and one fit from its start to its end."""
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 
@@ -16,6 +12,7 @@ from compat._lightning.plan import FitPlan
 from compat._lightning.precision import FacadePrecision
 from compat._lightning.quiet import quiet
 from compat._lightning.strategies import StayOnDeviceStrategy
+from compat._lightning.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
@@ -32,23 +29,30 @@ def build_trainer(plan: FitPlan) -> Trainer:
     Returns:
         A Trainer that prints nothing, writes nothing and moves nothing back.
     """
-    trainer = Trainer(
-        accelerator=plan.accelerator,
-        devices=1,
-        strategy=StayOnDeviceStrategy(device=plan.device),
+    # Every argument is named: for one that is not, the Trainer would look into the environment.
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(Trainer.__init__).parameters.items()
+        if name != "self"
+    }
+    wanted: dict[str, Any] = {
+        "accelerator": plan.accelerator,
+        "devices": 1,
+        "strategy": StayOnDeviceStrategy(device=plan.device),
         # The cluster that this process may run in is of no concern to a loop on a single device.
-        plugins=[FacadePrecision(plan.use_amp), LightningEnvironment()],
-        max_epochs=plan.max_epochs,
-        callbacks=[EpochEndBridge()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        # Left alone, the Trainer would switch the user's own anomaly detection off.
-        detect_anomaly=torch.is_anomaly_enabled(),
-    )
+        "plugins": [FacadePrecision(plan.use_amp), LightningEnvironment()],
+        "max_epochs": plan.max_epochs,
+        "callbacks": [EpochEndBridge()],
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        # Asked for the working directory the Trainer would fail where that is gone.
+        "default_root_dir": ".",
+    }
+    trainer = Trainer(**{**defaults, **wanted})
     # The old loop leaves the process's signal handlers alone.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
@@ -64,32 +68,20 @@ def fit(loop: "TrainLoop", plan: FitPlan) -> None:
     Raises:
         BaseException: Whatever the user's code raised, as itself.
     """
-    with quiet(), _unchanged_process():
-        loop.trainer = build_trainer(plan)
-        loop.lightning_module = LoopModule(loop)
-        try:
-            loop.trainer.fit(loop.lightning_module)
-        except CarriedError as error:
-            raise error.original from None
-        except SystemExit as error:
-            # An interrupt inside Lightning's own code: it would end the process in place of reaching the caller.
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise error.__context__ from None
-            raise
-
-
-@contextmanager
-def _unchanged_process() -> Iterator[None]:
-    """Put back what a Trainer changes in the process: grad mode, the interrupt handler, the current CUDA device."""
-    grad = torch.is_grad_enabled()
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
-    device = torch.cuda.current_device() if torch.cuda.is_available() else None
+    surroundings, state = Surroundings(), loop._compat
+    raised: BaseException | None = None
     try:
-        yield
+        with quiet():
+            state.trainer = build_trainer(plan)
+            state.lightning_module = LoopModule(loop, surroundings)
+            state.trainer.fit(state.lightning_module)
+    except CarriedError as error:
+        raised = error.original
+    except SystemExit as error:
+        # An interrupt inside Lightning's own code: it would end the process in place of reaching the caller.
+        raised = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
     finally:
-        torch.set_grad_enabled(grad)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        if device is not None:
-            torch.cuda.set_device(device)
+        surroundings.restore()
+    if raised is not None:
+        # Out here, where no other exception is being handled: it keeps the cause and the context that it came with.
+        raise raised

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from compat.messages import MessageService
-from compat.quirks import QuirkSettings
 
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
@@ -98,16 +97,3 @@ class AbstractCallback:
             metadata_batch: What else the model gave.
             dataset_info: What the caller said of the data set.
         """
-
-
-def _quirks_of(train_loop_obj: Any) -> QuirkSettings:
-    """Return the quirk switches of a loop.
-
-    Args:
-        train_loop_obj: A training loop, or an object that somebody's tests put in its place.
-
-    Returns:
-        The loop's switches; those of the process where it has none.
-    """
-    settings = getattr(train_loop_obj, "quirks", None)
-    return settings if isinstance(settings, QuirkSettings) else QuirkSettings()

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat._loop_state import state_of
+from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, raise_problems
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class ListRegisteredCallbacks(AbstractCallback):
     def on_train_begin(self) -> None:
         """Print the listing."""
         self.train_loop_obj.callbacks_handler.print_registered_callback_names()
+
+
+# What the prediction store calls the data of a loader.
+_STORED = {"train_loader": "train", "validation_loader": "val", "test_loader": "test"}
 
 
 class DataSubsetTestRun(AbstractCallback):
@@ -64,7 +69,7 @@ class DataSubsetTestRun(AbstractCallback):
     def on_train_begin(self) -> None:
         """Replace the loaders by lists of their first batches."""
         loop = self.train_loop_obj
-        fixed = _quirks_of(loop).fixed("Q78")
+        fixed = state_of(loop).quirks.fixed("Q78")
         if self.num_train_batches > 0 or not fixed:
             self._replace("train_loader", self.num_train_batches, give_back=fixed)
         if self.num_val_batches > 0:
@@ -82,9 +87,11 @@ class DataSubsetTestRun(AbstractCallback):
             # Somebody else may have put in another loader meanwhile: that one stays.
             if getattr(loop, name) is subset:
                 setattr(loop, name, whole)
+                # What was computed on the subset is not what the whole loader gives.
+                loop.prediction_store._forget(_STORED[name])
 
         if give_back:
-            loop.run_after_fit(restore)
+            state_of(loop).run_after_fit(restore)
 
     @staticmethod
     def subset_data_loader(data_loader: Iterable[Any], num_batches: int) -> list[Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._console import say
-from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat._loop_state import state_of
+from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 from compat.utils import is_empty_function
 
@@ -96,7 +97,8 @@ class CallbacksHandler:
         self.callbacks_cache = []
         _sort(self.train_loop_obj.callbacks)
         self.split_on_execution_position(registered)
-        self._check_gradient_hooks(registered)
+        if _waiting_hooks(registered) and state_of(self.train_loop_obj).quirks.fixed("Q88"):
+            self.train_loop_obj.grad_cb_used = True
         if print_callbacks:
             self.print_registered_callback_names()
 
@@ -113,7 +115,7 @@ class CallbacksHandler:
             raise
 
     def _without_repeats(self, callbacks: list[AbstractCallback]) -> list[AbstractCallback]:
-        quirks = _quirks_of(self.train_loop_obj)
+        quirks = state_of(self.train_loop_obj).quirks
         seen = {id(callback) for callback in self.train_loop_obj.callbacks}
         kept = []
         for callback in callbacks:
@@ -138,23 +140,11 @@ class CallbacksHandler:
             )
         return registered
 
-    def _check_gradient_hooks(self, callbacks: list[AbstractCallback]) -> None:
-        """See to callbacks with gradient hooks in a loop that does not run them (Q88)."""
-        if self.train_loop_obj.grad_cb_used:
-            return
-        waiting = [
-            f"{type(callback).__name__}.{name}"
-            for callback in callbacks
-            for name in _GRADIENT_HOOKS
-            if _has_hook(callback, name) and not _is_built_in(getattr(callback, name))
-        ]
-        if not waiting:
-            return
-        quirks = _quirks_of(self.train_loop_obj)
-        if quirks.fixed("Q88"):
-            self.train_loop_obj.grad_cb_used = True
-        else:
-            quirks.warn(
+    def check_gradient_hooks(self) -> None:
+        """Warn of gradient hooks in a loop that does not run them (Q88); called once ``on_train_begin`` is over."""
+        waiting = _waiting_hooks(self.train_loop_obj.callbacks)
+        if waiting and not self.train_loop_obj.grad_cb_used:
+            state_of(self.train_loop_obj).quirks.warn(
                 "Q88",
                 f"{', '.join(waiting)} will not run, since no callback has set grad_cb_used "
                 "(self.train_loop_obj.grad_cb_used = True in on_train_loop_registration does)",
@@ -387,6 +377,16 @@ def _has_hook(callback: AbstractCallback, name: str) -> bool:
     if getattr(hook, "__func__", None) is getattr(AbstractCallback, name):
         return False
     return not is_empty_function(hook)
+
+
+def _waiting_hooks(callbacks: Iterable[AbstractCallback]) -> list[str]:
+    """Name the gradient hooks of callbacks that need somebody to set ``grad_cb_used``."""
+    return [
+        f"{type(callback).__name__}.{name}"
+        for callback in callbacks
+        for name in _GRADIENT_HOOKS
+        if _has_hook(callback, name) and not _is_built_in(getattr(callback, name))
+    ]
 
 
 def _is_built_in(hook: Callable[..., Any]) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._console import say
-from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat._loop_state import state_of
+from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import EmptyMetricError, InvalidTypeError, MissingMetricError, RefusedError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _watched_values(train_loop_obj: "TrainLoop", monitor: str) -> list[Any]:
             "Watch one of these; val_loss needs a validation_loader, and a metric of another callback has to be "
             "recorded by one with a lower execution_order."
         )
-    values: list[Any] = history[monitor] or getattr(train_loop_obj, "mean_losses", {}).get(monitor, [])
+    values: list[Any] = history[monitor] or state_of(train_loop_obj).mean_losses.get(monitor, [])
     if not values:
         filled = [str(name) for name, recorded in history.items() if recorded]
         raise EmptyMetricError(
@@ -97,7 +98,7 @@ class EarlyStopping(AbstractCallback):
     def on_epoch_end(self) -> None:
         """Compare the latest value with the best one, and stop when patience is over."""
         values = _watched_values(self.train_loop_obj, self.monitor)
-        quirks = _quirks_of(self.train_loop_obj)
+        quirks = state_of(self.train_loop_obj).quirks
         is_stale = len(values) == self._values_seen
         self._values_seen = len(values)
         if is_stale and quirks.fixed("Q70"):
@@ -153,7 +154,7 @@ class EarlyStopping(AbstractCallback):
         self.best_epoch = self.train_loop_obj.epoch
 
     def _warn_of_direction_and_nan(self, value: Any) -> None:
-        quirks = _quirks_of(self.train_loop_obj)
+        quirks = state_of(self.train_loop_obj).quirks
         is_surely_maximised = _is_named(self.monitor, _USUALLY_MAXIMISED) and not _is_named(
             self.monitor, _USUALLY_MINIMISED
         )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau, StepLR
 
-from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat._loop_state import state_of
+from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.stopping import _watched_values
 from compat.exceptions import (
     InvalidArgumentError,
@@ -183,7 +184,7 @@ class ReduceLROnPlateauScheduler(GeneralLRSchedulerCallback):
         first = next(iter(values))
         recorded = len(history[first]) if first in history else 0
         if recorded == self._recorded:
-            quirks = _quirks_of(loop)
+            quirks = state_of(loop).quirks
             if quirks.fixed("Q92"):
                 for name, value in values.items():
                     loop.insert_metric_result_into_history(name, float(value))
@@ -254,7 +255,8 @@ class LambdaLRScheduler(GeneralLRSchedulerCallback):
         loop = self.train_loop_obj
         if self.execute_batch_end and loop.should_execute_optimizer_update():
             # Q24: a step that the gradient scaler skipped for an overflow counts, unless the switch says otherwise.
-            if getattr(loop, "last_update_skipped", False) and _quirks_of(loop).fixed("Q24"):
+            state = state_of(loop)
+            if state.last_update_skipped and state.quirks.fixed("Q24"):
                 return
             self.scheduler.step()
 

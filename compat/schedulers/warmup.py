@@ -18,7 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat._loop_state import state_of
+from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidTypeError
 from compat.schedulers.basic import LambdaLRScheduler
 
@@ -96,7 +97,7 @@ class _WarmupScheduler(LambdaLRScheduler):
         """Build the torch scheduler, with a warm-up as the quirk's switch says."""
         multiplier = self.scheduler_args["lr_lambda"]
         if isinstance(multiplier, partial) and multiplier.func is _warmed_up:
-            quirks = _quirks_of(train_loop_obj)
+            quirks = state_of(train_loop_obj).quirks
             is_fixed = quirks.fixed("Q91")
             self.scheduler_args["lr_lambda"] = partial(multiplier, first_step_counts=is_fixed)
             if multiplier.keywords["warmup"] > 0 and not is_fixed:

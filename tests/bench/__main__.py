@@ -61,8 +61,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--reference", metavar="PYTHON", help="interpreter of an environment with aitoolbox==1.8.0")
     parser.add_argument("--rounds", default="7", help="turns of each runner (7)")
-    parser.add_argument("--batches", default="200", help="batches of an epoch (200)")
-    parser.add_argument("--epochs", default="5", help="epochs of a turn (5)")
+    parser.add_argument("--batches", default="1000", help="batches of an epoch (1000)")
+    parser.add_argument("--epochs", default="2", help="epochs of a turn (2)")
     options = parser.parse_args()
     size = ["--rounds", options.rounds, "--batches", options.batches, "--epochs", options.epochs]
     print("Time of a training step on the CPU, one thread; medians over alternating runs, ratios pair by pair")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from compat import quirks
-from compat.callbacks.abstract import AbstractCallback, _quirks_of
+from compat._loop_state import LoopState, state_of
+from compat.callbacks.abstract import AbstractCallback
 from compat.messages import MessageService
-from compat.quirks import QuirkSettings
 from compat.utils import is_empty_function
 
 HOOKS = [name for name in vars(AbstractCallback) if name.startswith("on_")]
@@ -54,9 +54,9 @@ def test_registration_sets_the_loop_first_and_returns_the_callback() -> None:
     assert seen == [(loop, loop.message_service)]
 
 
-def test_quirks_of_a_loop_and_of_a_stand_in() -> None:
-    settings = QuirkSettings({"Q01": "fixed"})
-    assert _quirks_of(SimpleNamespace(quirks=settings)) is settings
+def test_state_of_a_loop_and_of_a_stand_in() -> None:
+    state = LoopState({"Q01": "fixed"})
+    assert state_of(SimpleNamespace(_compat=state)) is state
     quirks.set(Q02="fixed")
-    assert _quirks_of(object()).fixed("Q02")
-    assert not _quirks_of(object()).fixed("Q01")
+    assert state_of(object()).quirks.fixed("Q02")
+    assert not state_of(object()).quirks.fixed("Q01")

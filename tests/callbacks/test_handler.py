@@ -309,8 +309,18 @@ class WantsGradients(AbstractCallback):
 def test_gradient_hook_nobody_asked_for_warns() -> None:
     loop = make_loop()
     with pytest.warns(QuirkWarning, match=r"Q88: WantsGradients\.on_after_gradient_update will not run.*grad_cb_used"):
-        loop.callbacks_handler.register_callbacks([WantsGradients("w")])
+        loop.fit(num_epochs=1, callbacks=[WantsGradients("w")])
     assert loop.grad_cb_used is False
+
+
+def test_gradient_hooks_that_are_asked_for_at_train_begin_do_not_warn() -> None:
+    class AsksLate(WantsGradients):
+        def on_train_begin(self) -> None:
+            self.train_loop_obj.grad_cb_used = True
+
+    callback = AsksLate("w")
+    make_loop().fit(num_epochs=1, callbacks=[callback])
+    assert callback.updates == 0
 
 
 def test_gradient_hook_is_switched_on_when_fixed() -> None:

@@ -150,10 +150,10 @@ def test_update_that_the_gradient_scaler_skipped(mode: str, steps: int) -> None:
     calls: list[int] = []
     scheduler.scheduler.step = lambda: calls.append(1)
     loop.should_execute_optimizer_update = lambda: True  # type: ignore[method-assign]
-    loop.last_update_skipped = True
+    loop._compat.last_update_skipped = True
     scheduler.on_batch_end()
     assert len(calls) == steps
-    loop.last_update_skipped = False
+    loop._compat.last_update_skipped = False
     scheduler.on_batch_end()
     assert len(calls) == steps + 1
 
