@@ -215,11 +215,7 @@ class TrainLoop(LoopEvaluation):
         grad_accumulation: int = 1,
         dp_model_args: dict[str, Any] | None = None,
     ) -> Any:
-        """Refuse: this version trains on one device.
-
-        Raises:
-            RefusedError: Always, with the reason.
-        """
+        """Refuse, with a ``RefusedError``: this version trains on one device."""
         raise plan.refuse_gpu_mode("dp")
 
     def _train_ddp(
@@ -237,11 +233,7 @@ class TrainLoop(LoopEvaluation):
         init_method: str = "env://",
         on_gpu: bool = True,
     ) -> Any:
-        """Refuse: this version trains on one device.
-
-        Raises:
-            RefusedError: Always, with the reason.
-        """
+        """Refuse, with a ``RefusedError``: this version trains on one device."""
         raise plan.refuse_gpu_mode("ddp")
 
     def _spawn_fit(
@@ -254,11 +246,7 @@ class TrainLoop(LoopEvaluation):
         grad_accumulation: int,
         in_process_data_load: Any,
     ) -> None:
-        """Refuse: this version trains on one device.
-
-        Raises:
-            RefusedError: Always, with the reason.
-        """
+        """Refuse, with a ``RefusedError``: this version trains on one device."""
         raise plan.refuse_gpu_mode("ddp")
 
     def _calculate_batch_loss(self, batch_data: Any) -> Any:

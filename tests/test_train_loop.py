@@ -17,7 +17,7 @@ from compat import (
     MultiOptimizer,
     TrainLoop,
 )
-from compat.exceptions import CompatError, QuirkWarning, RefusedError
+from compat.exceptions import CompatError, QuirkWarning
 from tests.toys import GradientRecorder, Linear, Recorder, TwoHeads, batches, data_loader, make_loop
 
 
@@ -119,149 +119,6 @@ def test_other_true_values_leave_amp_off_with_a_warning(use_amp: Any) -> None:
         assert make_loop(use_amp=use_amp).use_amp is False
     with pytest.warns(QuirkWarning, match="Q22"):
         assert make_loop(use_amp=use_amp, quirks={"Q21": "fixed"}).use_amp is True
-
-
-# --- bad input of fit -----------------------------------------------------------------------------------------------
-
-BAD_FITS = [
-    pytest.param({}, ValueError, "nothing would be trained", id="neither"),
-    pytest.param({"num_epochs": 1, "num_iterations": 1}, ValueError, "exclude each other", id="both"),
-    pytest.param({"num_epochs": -1}, ValueError, "nothing would be trained", id="negative epochs"),
-    pytest.param({"num_iterations": -2}, ValueError, "nothing would be trained", id="negative iterations"),
-    pytest.param({"num_epochs": 1.5}, TypeError, "num_epochs=1.5 is a float", id="float epochs"),
-    pytest.param({"num_epochs": "2"}, TypeError, "num_epochs='2' is a str", id="text epochs"),
-    pytest.param({"num_iterations": 2.5}, TypeError, "num_iterations=2.5 is a float", id="fractional iterations"),
-    pytest.param({"num_epochs": 1, "callbacks": "EarlyStopping"}, TypeError, "callbacks is a str", id="text callbacks"),
-    pytest.param({"num_epochs": 1, "callbacks": [1]}, TypeError, "callbacks holds 1, a int", id="no callback"),
-    pytest.param({"num_epochs": 1, "grad_accumulation": 0}, ZeroDivisionError, "1 or more", id="window 0"),
-    pytest.param({"num_epochs": 1, "grad_accumulation": -1}, ValueError, "train uphill", id="window -1"),
-    pytest.param({"num_epochs": 1, "grad_accumulation": 1.5}, ValueError, "is not whole", id="window 1.5"),
-    pytest.param({"num_epochs": 1, "grad_accumulation": None}, TypeError, "is a NoneType", id="window None"),
-]
-
-
-def state_of(loop: TrainLoop) -> tuple[Any, ...]:
-    """Return all that a refused call must leave as it is."""
-    return (
-        [parameter.clone().tolist() for parameter in loop.model.parameters()],
-        loop.model.training,
-        list(loop.callbacks),
-        str(loop.train_history),
-        (loop.epoch, loop.iteration, loop.total_iteration_idx),
-        (loop.num_epochs, loop.num_iterations, loop.grad_accumulation, loop.grad_cb_used),
-    )
-
-
-@pytest.mark.parametrize(("arguments", "error", "text"), BAD_FITS)
-def test_bad_fit_argument_changes_nothing(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
-    loop = make_loop()
-    loop.fit(num_epochs=1)
-    loop.model.eval()
-    before = state_of(loop)
-    with pytest.raises(error, match=text) as caught:
-        loop.fit(**{"callbacks": [Recorder()], **arguments})
-    assert isinstance(caught.value, CompatError)
-    assert state_of(loop) == before
-
-
-@pytest.mark.parametrize(
-    ("loaders", "fit", "error", "text"),
-    [
-        pytest.param({"train": []}, {"num_epochs": 1}, IndexError, "holds no batch", id="empty train"),
-        pytest.param({"train": []}, {"num_iterations": 3}, ZeroDivisionError, "divided by 0", id="empty, iterations"),
-        pytest.param(
-            {"validation": []}, {"num_epochs": 1}, IndexError, "validation set: its loader", id="empty validation"
-        ),
-        pytest.param({"test": []}, {"num_epochs": 1}, IndexError, "test set: its loader", id="empty test"),
-        pytest.param({"train": iter([])}, {"num_iterations": 3}, TypeError, "has no length", id="unsized, iterations"),
-        pytest.param(
-            {"train": iter([])},
-            {"num_epochs": 1, "grad_accumulation": 2},
-            TypeError,
-            "no length, and grad",
-            id="unsized, window",
-        ),
-        pytest.param({"train": 7}, {"num_epochs": 1}, TypeError, "is a int, which is not iterable", id="no loader"),
-    ],
-)
-def test_bad_loader_changes_nothing(
-    loaders: dict[str, Any], fit: dict[str, Any], error: type[Exception], text: str
-) -> None:
-    loop = make_loop(**loaders)
-    before = state_of(loop)
-    with pytest.raises(error, match=text):
-        loop.fit(**fit)
-    assert state_of(loop) == before
-
-
-def test_missing_train_loader_is_a_type_error_unless_a_callback_brings_one() -> None:
-    class Bring(AbstractCallback):
-        def __init__(self) -> None:
-            super().__init__("bring")
-
-        def on_train_begin(self) -> None:
-            loop: Any = self.train_loop_obj
-            loop.train_loader = batches()
-
-    model = Linear()
-    loop = TrainLoop(model, None, None, None, torch.optim.SGD(model.parameters(), 0.1), nn.MSELoss())
-    with pytest.raises(TypeError, match="its loader is None"):
-        loop.fit(num_epochs=1)
-    loop.fit(num_iterations=4, callbacks=[Bring()])
-    assert loop.total_iteration_idx == 3
-
-
-@pytest.mark.parametrize("gpu_mode", ["dp", "ddp"])
-def test_parallel_modes_are_refused_with_the_reason(gpu_mode: str) -> None:
-    loop = make_loop(gpu_mode=gpu_mode)
-    before = state_of(loop)
-    with pytest.raises(RefusedError, match=f"gpu_mode='{gpu_mode}' cannot be trained in this version.*'single'"):
-        loop.fit(num_epochs=1)
-    with pytest.raises(RefusedError):
-        getattr(loop, f"_train_{gpu_mode}")(1, 0)
-    assert state_of(loop) == before
-
-
-@pytest.mark.parametrize("value", [0])
-def test_end_auto_eval_zero_is_refused_early(value: Any) -> None:
-    loop = make_loop(end_auto_eval=value)
-    before = state_of(loop)
-    with pytest.raises(ZeroDivisionError, match="end_auto_eval=0"):
-        loop.fit(num_epochs=1)
-    assert state_of(loop) == before
-
-
-@pytest.mark.parametrize(
-    ("returned", "error", "text"),
-    [
-        pytest.param(lambda loss: {"a": loss}, TypeError, "get_loss returned a dict.*MultiLoss", id="dict"),
-        pytest.param(lambda loss: (loss, loss), TypeError, "get_loss returned a tuple", id="tuple"),
-        pytest.param(lambda loss: loss.item(), AttributeError, "Leave out `.item\\(\\)`", id="float"),
-        pytest.param(lambda loss: torch.stack([loss, loss]), RuntimeError, r"shape \(2,\)", id="vector"),
-    ],
-)
-def test_loss_of_the_wrong_kind(returned: Any, error: type[Exception], text: str) -> None:
-    class Model(Linear):
-        def get_loss(self, batch_data: Any, criterion: Any, device: Any) -> Any:
-            return returned(super().get_loss(batch_data, criterion, device))
-
-    loop = make_loop(Model())
-    weights = loop.model.layer.weight.clone()
-    with pytest.raises(error, match=text):
-        loop.fit(num_epochs=1)
-    assert torch.equal(weights, loop.model.layer.weight)
-
-
-def test_single_loss_with_several_optimizers_is_a_clear_error() -> None:
-    model = Linear()
-    loop = make_loop(model, optimizer=MultiOptimizer([torch.optim.SGD(model.parameters(), 0.1)] * 2))
-    with pytest.raises(RuntimeError, match="a single loss, and there are 2 optimizers"):
-        loop.fit(num_epochs=1)
-
-
-def test_unknown_keyword_is_ignored_with_a_warning() -> None:
-    with pytest.warns(QuirkWarning, match=r"Q08: fit\(gpu_mode='single'\) ignores num_gpus"):
-        make_loop().fit(num_epochs=1, num_gpus=2)
 
 
 # --- fit ------------------------------------------------------------------------------------------------------------
@@ -434,17 +291,6 @@ def test_exception_reaches_the_caller_as_itself_and_the_loop_goes_on(hook: str, 
     assert loop.model.training
 
 
-def test_failed_registration_leaves_no_callback_behind() -> None:
-    loop, recorder = make_loop(), GradientRecorder()
-    before = state_of(loop)
-    with pytest.raises(ValueError, match="mine"):
-        loop.fit(num_epochs=1, callbacks=[recorder, Raise("on_train_loop_registration", ValueError("mine"))])
-    assert state_of(loop)[:-1] == before[:-1]
-    assert not loop.grad_cb_used
-    loop.fit(num_epochs=1)
-    assert recorder.names() == ["registration"]
-
-
 def test_grad_mode_and_signals_are_left_alone() -> None:
     import signal
 
@@ -466,7 +312,7 @@ def test_a_dropped_loop_is_freed() -> None:
     gc.collect()
     assert gone() is None
     with pytest.raises(ReferenceError, match="no TrainLoop any more"):
-        _ = module.loop  # type: ignore[union-attr]
+        _ = module.loop
 
 
 # --- template methods -----------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Tiny models, loaders and callbacks that several tests share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from compat import AbstractCallback, MultiLoss, TrainLoop, TTBasicModel, TTModel
+from compat import AbstractCallback, FunctionOnTrainLoop, MultiLoss, TrainLoop, TTBasicModel, TTModel
 
 FEATURES = 3
 
@@ -135,3 +136,8 @@ class GradientRecorder(Recorder):
     def on_after_optimizer_step(self) -> None:
         """Note."""
         self.note("step")
+
+
+def on(hook: str, act: Callable[[Any], Any]) -> FunctionOnTrainLoop:
+    """Make a callback that acts on the loop in one hook."""
+    return FunctionOnTrainLoop(act, **{hook: True})

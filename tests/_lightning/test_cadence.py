@@ -80,7 +80,8 @@ def test_counters_are_right_when_a_batch_raises() -> None:
     loop = make_loop(train=batches(5))
     with pytest.raises(RuntimeError, match="mine"):
         loop.fit(num_epochs=1, callbacks=[Fail()])
-    progress = loop.trainer.fit_loop.epoch_loop.batch_progress.total
+    assert loop.trainer is not None
+    progress: Any = loop.trainer.fit_loop.epoch_loop.batch_progress.total
     assert loop.trainer is not None
     assert loop.trainer.global_step == 3
     assert (progress.ready, progress.completed) == (4, 3)

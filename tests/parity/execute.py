@@ -9,6 +9,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,15 @@ def _observe(api: Backend, program: Program, quirks: dict[str, str] | None) -> O
     if not made:
         return observation
     running = made[0]
-    for action in (*program.actions, *_epilogue(program)):
+    actions = (*program.actions, *_epilogue(program))
+    for action, follower in zip_longest(actions, actions[1:]):
+        if isinstance(action, Do) and action.joined:
+            continue
         outcome = _attempt(functools.partial(running.perform, action))
         if isinstance(action, Do) and action.hidden:
             continue
+        if isinstance(follower, Do) and follower.joined:
+            running.perform(follower)
         label = action.method if isinstance(action, Call) else action.name if isinstance(action, Do) else "fit"
         state = full_state(running.loop) if isinstance(action, Fit) else light_state(running.loop)
         observation["actions"].append({"action": label, **outcome, "state": state})

@@ -80,8 +80,14 @@ def _write_history(desk: Desk, settings: dict[str, Any]) -> None:
 
 
 def _restore_loaders(desk: Desk, settings: dict[str, Any]) -> None:
+    """Give the loaders back, and forget what was computed on those that stood in their place."""
     del settings
-    desk.loop.train_loader, desk.loop.validation_loader, desk.loop.test_loader = desk.loaders
+    names = {"train_loader": "train", "validation_loader": "val", "test_loader": "test"}
+    for (name, stored), whole in zip(names.items(), desk.loaders, strict=True):
+        if getattr(desk.loop, name) is not whole:
+            setattr(desk.loop, name, whole)
+            for key in (f"{stored}_pred", f"{stored}_loss"):
+                desk.loop.prediction_store.prediction_store.pop(key, None)
 
 
 ACTIONS: dict[str, Callable[[Desk, dict[str, Any]], Any]] = {

@@ -83,12 +83,13 @@ class Do:
     """Run one of the named interventions of ``parts_actions`` between two calls, such as seeding or swapping a loader.
 
     A hidden intervention leaves no trace in the observation: stand-ins use it to bring the reference to the state that
-    is expected of us.
+    is expected of us. A joined one is part of the action before it: the state is looked at after both.
     """
 
     name: str
     options: Options = ()
     hidden: bool = False
+    joined: bool = False
 
 
 Action = Fit | Call | Do
@@ -141,7 +142,7 @@ class Program:
 
 def with_loaders_restored(program: Program) -> Program:
     """``program`` as one that expects ``DataSubsetTestRun`` to give the loaders back after each ``fit`` (Q78)."""
-    restore = Do("restore_loaders", hidden=True)
+    restore = Do("restore_loaders", hidden=True, joined=True)
     base = program if program.stand_in is None else program.stand_in
     actions = tuple(
         step for action in base.actions for step in ((action, restore) if isinstance(action, Fit) else (action,))
