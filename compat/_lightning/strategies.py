@@ -14,11 +14,12 @@ class StayOnDeviceStrategy(SingleDeviceStrategy):
     def setup(self, trainer: Trainer) -> None:
         """Set up with the model where the facade has put it, and the optimizers' state where it is.
 
+        The accelerator's own set-up is left out: for CUDA it writes an environment variable, prints which devices are
+        visible, and empties torch's cache.
+
         Args:
             trainer: The Trainer.
         """
-        if self.accelerator is not None:
-            self.accelerator.setup(trainer)
         self.model = self.lightning_module
         self.setup_optimizers(trainer)
         self.setup_precision_plugin()

@@ -37,7 +37,7 @@ def build_trainer(plan: FitPlan) -> Trainer:
     }
     wanted: dict[str, Any] = {
         "accelerator": plan.accelerator,
-        "devices": 1,
+        "devices": [plan.device.index] if plan.device.type == "cuda" else 1,
         "strategy": StayOnDeviceStrategy(device=plan.device),
         # The cluster that this process may run in is of no concern to a loop on a single device.
         "plugins": [FacadePrecision(plan.use_amp), LightningEnvironment()],

@@ -150,7 +150,29 @@ class LinearWithWarmupScheduler(_WarmupScheduler):
         )
 
 
-class CosineWithWarmupScheduler(_WarmupScheduler):
+class _WaveScheduler(_WarmupScheduler):
+    """A warm-up, and a wave of some number of cycles after it; a subclass says which wave, and its name."""
+
+    _name: str
+    _wave: Callable[..., float]
+
+    def __init__(
+        self,
+        num_warmup_steps: float,
+        num_training_steps: float,
+        num_cycles: float = 0.5,
+        last_epoch: int = -1,
+        **kwargs: Any,
+    ) -> None:
+        """Keep the arguments; the torch scheduler is built at registration."""
+        _check_numbers(
+            self, num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps, num_cycles=num_cycles
+        )
+        wave = partial(type(self)._wave, warmup=num_warmup_steps, total=num_training_steps, cycles=num_cycles)
+        super().__init__(self._name, num_warmup_steps, wave, last_epoch, **kwargs)
+
+
+class CosineWithWarmupScheduler(_WaveScheduler):
     """Warm up, then let the learning rate follow a cosine.
 
     Args:
@@ -164,28 +186,11 @@ class CosineWithWarmupScheduler(_WarmupScheduler):
         InvalidTypeError: A number of steps or cycles that is not a number.
     """
 
-    def __init__(
-        self,
-        num_warmup_steps: float,
-        num_training_steps: float,
-        num_cycles: float = 0.5,
-        last_epoch: int = -1,
-        **kwargs: Any,
-    ) -> None:
-        """Keep the arguments; the torch scheduler is built at registration."""
-        _check_numbers(
-            self, num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps, num_cycles=num_cycles
-        )
-        super().__init__(
-            "Warmed up cosine decreasing learning rate scheduler",
-            num_warmup_steps,
-            partial(_cosine, warmup=num_warmup_steps, total=num_training_steps, cycles=num_cycles),
-            last_epoch,
-            **kwargs,
-        )
+    _name = "Warmed up cosine decreasing learning rate scheduler"
+    _wave = staticmethod(_cosine)
 
 
-class HardRestartsCosineWithWarmupScheduler(_WarmupScheduler):
+class HardRestartsCosineWithWarmupScheduler(_WaveScheduler):
     """Warm up, then let the learning rate fall along a cosine, again and again from the top.
 
     Args:
@@ -199,25 +204,8 @@ class HardRestartsCosineWithWarmupScheduler(_WarmupScheduler):
         InvalidTypeError: A number of steps or cycles that is not a number.
     """
 
-    def __init__(
-        self,
-        num_warmup_steps: float,
-        num_training_steps: float,
-        num_cycles: float = 0.5,
-        last_epoch: int = -1,
-        **kwargs: Any,
-    ) -> None:
-        """Keep the arguments; the torch scheduler is built at registration."""
-        _check_numbers(
-            self, num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps, num_cycles=num_cycles
-        )
-        super().__init__(
-            "Warmed up hard restarts cosine learning rate scheduler",
-            num_warmup_steps,
-            partial(_hard_restarts, warmup=num_warmup_steps, total=num_training_steps, cycles=num_cycles),
-            last_epoch,
-            **kwargs,
-        )
+    _name = "Warmed up hard restarts cosine learning rate scheduler"
+    _wave = staticmethod(_hard_restarts)
 
 
 def _check_numbers(scheduler: LambdaLRScheduler, **arguments: Any) -> None:

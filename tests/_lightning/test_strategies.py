@@ -25,24 +25,24 @@ class Stays(Linear):
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["done", "raised"])
-def test_teardown_moves_neither_model_nor_optimizer(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainer_moves_neither_model_nor_optimizer(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.pytorch.accelerators import CPUAccelerator
     from lightning.pytorch.strategies import strategy
 
     monkeypatch.setattr(strategy, "_optimizers_to_device", lambda optimizers, device: pytest.fail("moved an optimizer"))
     monkeypatch.setattr(torch.nn.Module, "cpu", lambda self: pytest.fail("moved a module"))
-    loop = make_loop(Stays(), validation=[("not", "tensors")] if fails else None)
-    monkeypatch.setattr("compat._lightning.strategies.StayOnDeviceStrategy.setup", _setup_without_moving)
+    monkeypatch.setattr(CPUAccelerator, "setup", lambda self, trainer: pytest.fail("set the accelerator up"))
+    model = Stays()
+    loop = make_loop(model, end_auto_eval=False)
+    model.moves.clear()
     if fails:
-        with pytest.raises(AttributeError):
+        loop.criterion = None
+        with pytest.raises(TypeError, match="get_loss needs a criterion"):
             loop.fit(num_epochs=1)
     else:
         loop.fit(num_epochs=1)
-
-
-def _setup_without_moving(self: Any, trainer: Any) -> None:
-    self.accelerator.setup(trainer)
-    self.setup_optimizers(trainer)
-    self.model = self._lightning_module
+    # By the facade, which puts the model on its device; and the layer in it.
+    assert model.moves == ["moved"]
 
 
 def test_trainer_is_told_the_precision_and_wraps_nothing() -> None:
