@@ -157,11 +157,12 @@ def has_smaller_batch(loader: Any) -> bool:
     return samples is not None and samples > loader.batch_size and samples % loader.batch_size != 0
 
 
-def checked_loss(loss: Any) -> Any:
+def checked_loss(loss: Any, owner: Any) -> Any:
     """Refuse what ``get_loss`` must not return.
 
     Args:
         loss: What it returned.
+        owner: Whose ``get_loss`` it was.
 
     Returns:
         The loss.
@@ -172,10 +173,11 @@ def checked_loss(loss: Any) -> Any:
     """
     allowed = "Return a scalar tensor, or a MultiLoss for several losses."
     if isinstance(loss, dict | tuple | list) or loss is None:
-        raise InvalidTypeError(f"get_loss returned a {type(loss).__name__}. {allowed}")
+        raise InvalidTypeError(f"{type(owner).__name__}.get_loss returned a {type(loss).__name__}. {allowed}")
     if not hasattr(loss, "detach"):
         raise MissingAttributeError(
-            f"get_loss returned {loss!r}, a {type(loss).__name__} without `detach`. {allowed} Leave out `.item()`."
+            f"{type(owner).__name__}.get_loss returned {loss!r}, a {type(loss).__name__} without `detach`. {allowed}"
+            " Leave out `.item()`."
         )
     return loss
 
@@ -198,7 +200,7 @@ def loss_pass(
     for batch in _console.progress(loader, description):
         with precision:
             loss = batch_loss(batch)
-        losses.append(checked_loss(loss).detach())
+        losses.append(loss.detach())
         samples.append(batch_size(batch))
     return losses, samples
 

@@ -198,8 +198,10 @@ class LoopEvaluation:
 
 def _evaluated_batch_loss(loop: LoopEvaluation, batch: Any) -> Any:
     if loop.batch_model_feed_def is None:
-        return loop.model.get_loss_eval(batch, loop.criterion, loop.device)
-    return loop.batch_model_feed_def.get_loss_eval(loop.model, batch, loop.criterion, loop.device)
+        loss = loop.model.get_loss_eval(batch, loop.criterion, loop.device)
+    else:
+        loss = loop.batch_model_feed_def.get_loss_eval(loop.model, batch, loop.criterion, loop.device)
+    return _evaluation.checked_loss(loss, loop.batch_model_feed_def or loop.model)
 
 
 def _batch_predictions(loop: LoopEvaluation, batch: Any) -> Any:

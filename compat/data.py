@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from compat.exceptions import InvalidTypeError
+
 __all__ = [
     "BasicDataset",
     "ListDataset",
@@ -93,7 +95,7 @@ def append_concat_predictions(y_batch: Any, predictions: list[Any]) -> list[Any]
     return predictions
 
 
-def torch_cat_transf(predictions: Sequence[torch.Tensor]) -> torch.Tensor:
+def torch_cat_transf(predictions: Sequence[Any]) -> torch.Tensor:
     """Join batches along the first dimension.
 
     Args:
@@ -101,7 +103,17 @@ def torch_cat_transf(predictions: Sequence[torch.Tensor]) -> torch.Tensor:
 
     Returns:
         A tensor ``(sum of N_i, ...)``.
+
+    Raises:
+        InvalidTypeError: The batches are no tensors.
     """
+    other = next((type(batch).__name__ for batch in predictions if not isinstance(batch, torch.Tensor)), None)
+    if other is not None:
+        raise InvalidTypeError(
+            f"get_predictions returned a {other} for the predictions or the targets of a batch, and torch_cat_transf"
+            " joins tensors. Return tensors, or give TrainLoop functions for them: pred_transform_fn=keep_list_transf,"
+            " and collate_batch_pred_fn=append_concat_predictions to chain lists."
+        )
     return torch.cat(tuple(predictions))
 
 

@@ -52,7 +52,7 @@ QUIRKS: Mapping[str, Quirk] = _table(
         "Q01",
         "kept",
         "a second fit starts at the index of the last epoch that ran, and runs it again",
-        "a second fit starts at the epoch after the last one that ran",
+        "a second fit starts at the epoch after the last one that ran, and num_epochs still counts from the first",
     ),
     Quirk(
         "Q02",
@@ -213,6 +213,7 @@ QUIRKS: Mapping[str, Quirk] = _table(
         "ReduceLROnPlateauScheduler evaluates the validation loss although end_auto_eval is off, and keeps no record",
         "the validation loss that ReduceLROnPlateauScheduler evaluates is put into the history",
     ),
+    Quirk("Q102", "kept", "a fit whose epochs have all been run trains nothing"),
 )
 
 _process: dict[str, str] = {}
@@ -260,6 +261,8 @@ class QuirkSettings:
                 f"quirks={switches!r} is a {type(switches).__name__}. Pass a dict, such as quirks={{'Q01': 'fixed'}}."
             )
         self._switches = _checked(switches or {}, "TrainLoop(quirks=)")
+        # Early: a mistake in the environment should not wait for the first fit.
+        _from_environment(os.environ.get(_ENVIRONMENT, ""))
 
     def fixed(self, quirk: str) -> bool:
         """Tell whether the quirk is corrected for this loop."""
@@ -276,10 +279,11 @@ class QuirkSettings:
         text = f"{quirk}: {detail or row.kept}."
         if row.fixed:
             text += (
-                f' As in the old loop; with the switch, {row.fixed}: compat.quirks.set({quirk}="fixed"),'
-                f' TrainLoop(..., quirks={{"{quirk}": "fixed"}}) or {_ENVIRONMENT}={quirk}=fixed.'
-                f' To keep it without this warning: "kept" in the same place.'
+                f' As in the old loop. Corrected, {row.fixed}: TrainLoop(..., quirks={{"{quirk}": "fixed"}}),'
+                f' compat.quirks.set({quirk}="fixed") or {_ENVIRONMENT}={quirk}=fixed; "kept" ends this warning.'
             )
+        else:
+            text += f' compat.quirks.set({quirk}="kept") ends this warning.'
         if _stated(quirk, self._switches) is None:
             _warn_at_user_line(quirk, text)
 
@@ -306,14 +310,14 @@ def _from_environment(text: str) -> Mapping[str, str]:
 
 
 def _checked(modes: Mapping[str, str], place: str) -> dict[str, str]:
-    switchable = sorted(quirk for quirk, row in QUIRKS.items() if row.fixed)
     for quirk, mode in modes.items():
-        if quirk not in switchable:
-            raise InvalidArgumentError(
-                f"{place}: {quirk!r} is not a quirk with a switch. Those are: {', '.join(switchable)}."
-            )
+        if quirk not in QUIRKS:
+            known = ", ".join(QUIRKS)
+            raise InvalidArgumentError(f"{place}: {quirk!r} is not a quirk with a switch. Those are: {known}.")
         if mode not in _MODES:
             raise InvalidArgumentError(f"{place}: {quirk}={mode!r} is not a mode. Use 'kept' or 'fixed'.")
+        if mode == "fixed" and not QUIRKS[quirk].fixed:
+            raise InvalidArgumentError(f"{place}: {quirk} cannot be corrected. 'kept' ends its warning.")
     return dict(modes)
 
 

@@ -166,7 +166,7 @@ class TrainLoop(LoopEvaluation):
         """
         to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation)
         if kwargs:
-            self._compat.quirks.warn("Q08", f"fit(gpu_mode='single') ignores {', '.join(sorted(kwargs))}")
+            self._compat.quirks.warn("Q08", plan.unknown_arguments(kwargs))
         return self._train(num_epochs, num_iterations, callbacks=to_register, grad_accumulation=grad_accumulation)
 
     def __call__(
@@ -436,4 +436,4 @@ def _batch_loss(loop: TrainLoop, batch_data: Any) -> tuple[Any, Any]:
         # Dividing by one changes no bit and costs two kernels a step. Somebody else's verb may work on the result in
         # place, and gets a tensor of its own.
         return loss, loss
-    return loss, _evaluation.checked_loss(loss) / course.divisor(loop)
+    return loss, _evaluation.checked_loss(loss, loop.batch_model_feed_def or loop.model) / course.divisor(loop)

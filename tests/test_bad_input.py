@@ -147,8 +147,29 @@ def test_single_loss_with_several_optimizers_is_a_clear_error() -> None:
 
 
 def test_unknown_keyword_is_ignored_with_a_warning() -> None:
-    with pytest.warns(QuirkWarning, match=r"Q08: fit\(gpu_mode='single'\) ignores num_gpus"):
-        make_loop().fit(num_epochs=1, num_gpus=2)
+    expected = "Q08: .*callback is not one of its own: it has callbacks; gpu_mode belongs to TrainLoop"
+    with pytest.warns(QuirkWarning, match=expected):
+        make_loop().fit(num_epochs=1, gpu_mode="ddp", callback=[])
+
+
+def test_optimizer_class_is_not_an_optimizer() -> None:
+    with pytest.raises(TypeError, match=r"optimizer is the class SGD\. Pass an instance, such as SGD\(model"):
+        make_loop(optimizer=torch.optim.SGD).fit(num_epochs=1)
+
+
+@pytest.mark.parametrize("callbacks", [Recorder, [Recorder]], ids=["alone", "in a list"])
+def test_callback_class_is_not_a_callback(callbacks: Any) -> None:
+    with pytest.raises(TypeError, match=r"This is the class: pass an instance, Recorder\(\.\.\.\)"):
+        make_loop().fit(num_epochs=1, callbacks=callbacks)
+
+
+def test_predictions_in_lists_name_the_way_out() -> None:
+    class Model(Linear):
+        def get_predictions(self, batch_data: Any, device: Any) -> Any:
+            return self(batch_data[0]).tolist(), batch_data[1], {}
+
+    with pytest.raises(TypeError, match=r"get_predictions returned a list .*pred_transform_fn=keep_list_transf"):
+        make_loop(Model()).predict_on_train_set()
 
 
 def test_failed_registration_leaves_no_callback_behind() -> None:

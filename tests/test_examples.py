@@ -51,7 +51,11 @@ def test_digits_cnn(tmp_path: Path) -> None:
         assert len(re.findall(rf"^{label} ", done.stdout, re.MULTILINE)) == len(epochs), label
     assert "Training: 100%" in done.stderr
     # The oddities at work in this program are named, and nothing else is warned about.
-    assert set(re.findall(r"(\w*Warning: \w+)", done.stderr)) == {"QuirkWarning: Q18", "QuirkWarning: Q19"}
+    assert set(re.findall(r"(\w*Warning: \w+)", done.stderr)) == {
+        "QuirkWarning: Q18",
+        "QuirkWarning: Q19",
+        "QuirkWarning: Q69",
+    }
 
 
 def test_digits_cnn_is_the_same_every_time_and_can_be_quiet(tmp_path: Path) -> None:

@@ -56,7 +56,12 @@ def test_settings_keep_a_copy_of_the_switches() -> None:
     ("call", "kind", "text"),
     [
         pytest.param(lambda: quirks.set(Q999="fixed"), ValueError, "compat.quirks.set: 'Q999' is not a quirk", id="id"),
-        pytest.param(lambda: quirks.set(Q08="fixed"), ValueError, "'Q08' is not a quirk with a switch", id="no switch"),
+        pytest.param(
+            lambda: quirks.set(Q08="fixed"),
+            ValueError,
+            "Q08 cannot be corrected. 'kept' ends its warning",
+            id="no switch",
+        ),
         pytest.param(
             lambda: quirks.set(Q01="on"), ValueError, "Q01='on' is not a mode. Use 'kept' or 'fixed'", id="mode"
         ),
@@ -110,7 +115,9 @@ def test_warning_with_a_detail() -> None:
 def test_warning_without_a_switch() -> None:
     with pytest.warns(QuirkWarning) as caught:
         QuirkSettings().warn("Q08")
-    assert str(caught[0].message) == "Q08: unknown keyword arguments of fit are ignored."
+    assert str(caught[0].message) == (
+        'Q08: unknown keyword arguments of fit are ignored. compat.quirks.set(Q08="kept") ends this warning.'
+    )
 
 
 def test_one_warning_a_line() -> None:

@@ -142,6 +142,14 @@ def epochs_to_run(loop: "TrainLoop") -> tuple[int, int]:
     stop = state.target.num_epochs or 0
     if loop.epoch < stop:
         _warn_of_averages(loop, stop - loop.epoch)
+    else:
+        ran = loop.epoch + state.epoch_ran
+        asked = f"num_iterations={state.target.num_iterations}" if state.target.num_iterations else f"num_epochs={stop}"
+        state.quirks.warn(
+            "Q102",
+            f"fit({asked}) trains nothing: {ran} epochs have been run, and num_epochs counts from the first of them."
+            f" num_epochs={ran + 1} would train one more",
+        )
     return loop.epoch, stop
 
 

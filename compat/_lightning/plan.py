@@ -6,8 +6,9 @@ with the loop's attributes, which may have been reassigned in between; 3. ``plan
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from compat._amp import scaler_options
 from compat._evaluation import check_loader, length_of
 from compat.callbacks.abstract import AbstractCallback
+from compat.callbacks.handler import _advice
 from compat.exceptions import (
     CompatError,
     InvalidArgumentError,
@@ -41,6 +43,7 @@ __all__ = [
     "plan_fit",
     "refuse_gpu_mode",
     "training_steps",
+    "unknown_arguments",
 ]
 
 GPU_MODES = ("single", "dp", "ddp")
@@ -174,6 +177,7 @@ def check_fit(
     as_list, found = _callbacks(callbacks)
     problems += found
     problems += _accumulation_problems(grad_accumulation)
+    problems += _optimizer_problems(loop.optimizer)
     problems += _auto_eval_problems(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
     if (
         not problems
@@ -231,16 +235,47 @@ def _callbacks(callbacks: Any) -> tuple[list[AbstractCallback], list[CompatError
     if isinstance(callbacks, AbstractCallback):
         return [callbacks], []
     if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
-        kind = type(callbacks).__name__
-        return [], [InvalidTypeError(f"callbacks is a {kind}. Pass a list of callbacks, or None.")]
+        kind = callbacks.__name__ if isinstance(callbacks, type) else f"a {type(callbacks).__name__}"
+        text = f"callbacks is {kind}. Pass a list of callbacks, a single one, or None. {_advice(callbacks)}"
+        return [], [InvalidTypeError(text)]
     wrong = [callback for callback in callbacks if not isinstance(callback, AbstractCallback)]
     return list(callbacks), [
-        InvalidTypeError(
-            f"callbacks holds {callback!r}, a {type(callback).__name__}. Each entry must be an instance of a class"
-            " derived from AbstractCallback."
-        )
+        InvalidTypeError(f"callbacks holds {callback!r}, a {type(callback).__name__}. {_advice(callback)}")
         for callback in wrong
     ]
+
+
+def _optimizer_problems(optimizer: Any) -> list[CompatError]:
+    if not isinstance(optimizer, type):
+        return []
+    name = optimizer.__name__
+    return [
+        InvalidTypeError(
+            f"optimizer is the class {name}. Pass an instance, such as {name}(model.parameters(), lr=0.01)."
+        )
+    ]
+
+
+def unknown_arguments(names: Iterable[str]) -> str:
+    """Say what is to be said of keyword arguments that ``fit`` does not know.
+
+    Args:
+        names: Their names.
+    """
+    parts = []
+    for name in sorted(names):
+        near = get_close_matches(name, _FIT_ARGUMENTS, n=1)
+        if name in _LOOP_ARGUMENTS:
+            parts.append(f"{name} belongs to TrainLoop(...)")
+        elif near:
+            parts.append(f"{name} is not one of its own: it has {near[0]}")
+        else:
+            parts.append(f"{name} is unknown")
+    return f"fit ignores arguments that it does not have: {'; '.join(parts)}"
+
+
+_FIT_ARGUMENTS = ("num_epochs", "num_iterations", "callbacks", "grad_accumulation")
+_LOOP_ARGUMENTS = ("gpu_mode", "cuda_device_idx", "use_amp", "end_auto_eval", "print_callbacks", "quirks")
 
 
 def _accumulation_problems(grad_accumulation: Any) -> list[CompatError]:

@@ -366,6 +366,11 @@ def _as_list(callbacks: Any) -> list[Any]:
 
 
 def _advice(given: Any) -> str:
+    """Say what a callback is, or that a class is not one yet.
+
+    Args:
+        given: What was passed for a callback.
+    """
     if isinstance(given, type) and issubclass(given, AbstractCallback):
         return f"This is the class: pass an instance, {given.__name__}(...)."
     return "A callback is an instance of a subclass of AbstractCallback."

@@ -94,6 +94,7 @@ class EarlyStopping(AbstractCallback):
         self.best_performance: Any = None
         self.best_epoch = 0
         self._values_seen = 0
+        self._last_seen_at: tuple[int, int] | None = None
 
     def on_epoch_end(self) -> None:
         """Compare the latest value with the best one, and stop when patience is over."""
@@ -101,6 +102,9 @@ class EarlyStopping(AbstractCallback):
         quirks = state_of(self.train_loop_obj).quirks
         is_stale = len(values) == self._values_seen
         self._values_seen = len(values)
+        # Registered twice, it looks twice in one epoch (Q07): that is no epoch without a value.
+        now = (self.train_loop_obj.epoch, self.train_loop_obj.total_iteration_idx)
+        is_second_look, self._last_seen_at = now == self._last_seen_at, now
         if is_stale and quirks.fixed("Q70"):
             return
 
@@ -110,7 +114,7 @@ class EarlyStopping(AbstractCallback):
         else:
             self._warn_of_direction_and_nan(value)
             is_over = self._count(value)
-        if is_stale and self.patience_count < self.patience:
+        if is_stale and not is_second_look and self.patience_count < self.patience:
             quirks.warn(
                 "Q70",
                 f"epoch {self.train_loop_obj.epoch} has no new value of {self.monitor!r}, and EarlyStopping counts it "
@@ -129,6 +133,12 @@ class EarlyStopping(AbstractCallback):
             self.patience_count = self.patience
         else:
             self.patience_count -= 1
+            if self.patience_count == 0:
+                state_of(self.train_loop_obj).quirks.warn(
+                    "Q69",
+                    f"EarlyStopping(patience={self.patience}) has met {self.patience} in a row without improvement, and"
+                    " goes on for one more epoch",
+                )
         return self.patience_count < 0
 
     def _count_as_usual(self, value: Any) -> bool:

@@ -149,6 +149,7 @@ class ReduceLROnPlateauScheduler(GeneralLRSchedulerCallback):
         super().__init__(ReduceLROnPlateau, **kwargs)
         self.callback_name = "Reduce learn rate if the model hits the plateau"
         self.main_multi_loss = main_multi_loss
+        self._recorded_at: int | None = None
         self._recorded = 0
 
     def on_epoch_end(self) -> None:
@@ -175,6 +176,10 @@ class ReduceLROnPlateauScheduler(GeneralLRSchedulerCallback):
     def _record(self, loss: Any) -> None:
         """See to a validation loss that the loop has not put into the history in this epoch (Q92)."""
         loop = self.train_loop_obj
+        if loop.total_iteration_idx == self._recorded_at:
+            # Registered twice (Q07), it comes here twice in one epoch.
+            return
+        self._recorded_at = loop.total_iteration_idx
         values = (
             {f"val_loss_{name}": one for name, one in loss.items()}
             if isinstance(loss, MultiLoss)
