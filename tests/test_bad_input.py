@@ -18,8 +18,18 @@ BAD_FITS = [
     pytest.param({"num_epochs": 1.5}, TypeError, "num_epochs=1.5 is a float", id="float epochs"),
     pytest.param({"num_epochs": "2"}, TypeError, "num_epochs='2' is a str", id="text epochs"),
     pytest.param({"num_iterations": 2.5}, TypeError, "num_iterations=2.5 is a float", id="fractional iterations"),
-    pytest.param({"num_epochs": 1, "callbacks": "EarlyStopping"}, TypeError, "callbacks is a str", id="text callbacks"),
-    pytest.param({"num_epochs": 1, "callbacks": [1]}, TypeError, "callbacks holds 1, a int", id="no callback"),
+    pytest.param(
+        {"num_epochs": 1, "callbacks": "EarlyStopping"},
+        TypeError,
+        "callbacks='EarlyStopping' is a str",
+        id="text callbacks",
+    ),
+    pytest.param(
+        {"num_epochs": 1, "callbacks": [1]},
+        TypeError,
+        "Callback 1 is not inherited from the AbstractCallback",
+        id="no callback",
+    ),
     pytest.param({"num_epochs": 1, "grad_accumulation": 0}, ZeroDivisionError, "1 or more", id="window 0"),
     pytest.param({"num_epochs": 1, "grad_accumulation": -1}, ValueError, "train uphill", id="window -1"),
     pytest.param({"num_epochs": 1, "grad_accumulation": 1.5}, ValueError, "is not whole", id="window 1.5"),
@@ -184,3 +194,15 @@ def test_failed_registration_leaves_no_callback_behind() -> None:
     assert not loop.grad_cb_used
     loop.fit(num_epochs=1)
     assert recorder.names() == ["registration"]
+
+
+def test_callback_without_its_base_constructor_changes_nothing() -> None:
+    class Bare(AbstractCallback):
+        def __init__(self) -> None:
+            pass
+
+    loop = make_loop()
+    before = state_of(loop)
+    with pytest.raises(AttributeError, match=r"Call super\(\).__init__\(callback_name\) in Bare.__init__"):
+        loop.fit(num_epochs=1, callbacks=[Bare()])
+    assert state_of(loop) == before

@@ -73,8 +73,8 @@ class LoopModule(LightningModule):
         return loop
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the reference to the facade out: a weak reference cannot be pickled."""
-        return {**super().__getstate__(), "_loop_reference": None}
+        """Leave out what belongs to this process and this fit."""
+        return {**super().__getstate__(), "_loop_reference": None, "_surroundings": None}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Do nothing: the Trainer clears gradients when a fit starts, and the facade decides when that happens.
@@ -224,9 +224,7 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
         handler.execute_batch_begin()
     loss = loop._calculate_batch_loss(batch)
     if loop.num_optimizers == 1:
-        loop._backward_pass(loss, 0)
-        if loop.grad_cb_used:
-            handler.execute_gradient_update(0)
+        _backward(loop, loss, 0)
         loop._optimizer_step(0)
         loop._optimizer_zero_grad(0)
     else:

@@ -16,7 +16,7 @@ import torch
 from compat._amp import scaler_options
 from compat._evaluation import check_loader, length_of
 from compat.callbacks.abstract import AbstractCallback
-from compat.callbacks.handler import _advice
+from compat.callbacks.handler import _as_list
 from compat.exceptions import (
     CompatError,
     InvalidArgumentError,
@@ -174,7 +174,7 @@ def check_fit(
     problems += _gpu_mode_problems(loop.gpu_mode)
     if loop.gpu_mode in ("dp", "ddp"):
         problems.append(refuse_gpu_mode(loop.gpu_mode))
-    as_list, found = _callbacks(callbacks)
+    as_list, found = _callbacks(loop, callbacks)
     problems += found
     problems += _accumulation_problems(grad_accumulation)
     problems += _optimizer_problems(loop.optimizer)
@@ -229,20 +229,14 @@ def _duration_problems(num_epochs: Any, num_iterations: Any) -> list[CompatError
     return []
 
 
-def _callbacks(callbacks: Any) -> tuple[list[AbstractCallback], list[CompatError]]:
-    if callbacks is None:
-        return [], []
-    if isinstance(callbacks, AbstractCallback):
-        return [callbacks], []
-    if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
-        kind = callbacks.__name__ if isinstance(callbacks, type) else f"a {type(callbacks).__name__}"
-        text = f"callbacks is {kind}. Pass a list of callbacks, a single one, or None. {_advice(callbacks)}"
-        return [], [InvalidTypeError(text)]
-    wrong = [callback for callback in callbacks if not isinstance(callback, AbstractCallback)]
-    return list(callbacks), [
-        InvalidTypeError(f"callbacks holds {callback!r}, a {type(callback).__name__}. {_advice(callback)}")
-        for callback in wrong
-    ]
+def _callbacks(loop: "TrainLoop", callbacks: Any) -> tuple[list[AbstractCallback], list[CompatError]]:
+    # As the handler will check them when it registers them; here because the loop has not changed yet.
+    try:
+        given = _as_list(callbacks)
+        loop.callbacks_handler.enforce_callbacks_quality(given)
+    except CompatError as problem:
+        return [], [problem]
+    return given, []
 
 
 def _optimizer_problems(optimizer: Any) -> list[CompatError]:
