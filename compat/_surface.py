@@ -11,6 +11,7 @@ from importlib import import_module, resources
 from typing import Any
 
 STATUSES = ("same", "differs", "refused", "later")
+SERVED = ("lightning", "emulated")
 
 
 @dataclass(frozen=True)
@@ -34,28 +35,68 @@ class Name:
 
     Attributes:
         old: Its import path in the reference.
-        ours: Its import path here.
+        ours: Its import path here; empty for ``refused`` and ``later``.
         status: One of ``STATUSES``.
+        served: One of ``SERVED``: who does the work.
         native: How the same thing is said in Lightning alone.
+        versions: The versions of AIToolbox that had it; empty if 1.8 still has.
         also: Other packages of the reference that export it.
         quirks: Ids of the oddities that show in it.
         why: What differs, or why it is refused; empty for ``same``.
         members: The members that are not plainly the same.
+        arguments: The arguments that are not plainly the same: ``parameter``, ``parameter=value`` or, of a member,
+            ``member(parameter)`` and ``member(parameter=value)``.
     """
 
     old: str
     ours: str
     status: str
+    served: str
     native: str
+    versions: str
     also: tuple[str, ...]
     quirks: tuple[str, ...]
     why: str
     members: Mapping[str, Member]
+    arguments: Mapping[str, Member]
 
     @property
     def short(self) -> str:
         """The name without its module."""
-        return self.ours.rpartition(".")[2]
+        return self.old.rpartition(".")[2]
+
+    @property
+    def module(self) -> str:
+        """The module of the reference that defines it."""
+        return self.old.rpartition(".")[0]
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it does something here, be it the same or not."""
+        return self.status in ("same", "differs")
+
+
+@dataclass(frozen=True)
+class Module:
+    """What is to be said of a module of AIToolbox beside the names that it defines.
+
+    Attributes:
+        path: Its import path in the reference.
+        status: ``same``, or ``refused`` for one that is gone and has nothing in its place.
+        now: Where it went in AIToolbox 1.8; empty if it did not move.
+        versions: The versions of AIToolbox that had it under this path; empty if 1.8 still has.
+        holds: What it imported, and so gave away too: ``path`` or ``path as name``.
+        why: Why it is refused.
+        native: How the same thing is said in Lightning alone.
+    """
+
+    path: str
+    status: str = "same"
+    now: str = ""
+    versions: str = ""
+    holds: tuple[str, ...] = ()
+    why: str = ""
+    native: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,10 +120,12 @@ class Surface:
 
     Attributes:
         names: Old names by their import path in the reference.
+        modules: Modules of the reference of which more is to be said than their names, by import path.
         additions: What is ours alone, by name.
     """
 
     names: Mapping[str, Name]
+    modules: Mapping[str, Module]
     additions: Mapping[str, Addition]
 
 
@@ -104,14 +147,20 @@ def parse(text: str) -> Surface:
     tables = tomllib.loads(text)
     return Surface(
         names={old: _name(old, row) for old, row in tables["names"].items()},
+        modules={path: _module(path, row) for path, row in tables.get("modules", {}).items()},
         additions={name: Addition(name, **row) for name, row in tables["additions"].items()},
     )
 
 
 def _name(old: str, row: dict[str, Any]) -> Name:
-    members = {name: _member(fields) for name, fields in row.pop("members", {}).items()}
-    also, quirks = tuple(row.pop("also", ())), tuple(row.pop("quirks", ()))
-    return Name(old=old, members=members, also=also, quirks=quirks, why=row.pop("why", ""), **row)
+    parts = {part: {name: _member(said) for name, said in row.pop(part, {}).items()} for part in ("members", "arguments")}
+    lists = {part: tuple(row.pop(part, ())) for part in ("also", "quirks")}
+    texts = {"ours": "", "served": "emulated", "versions": "", "why": ""} | row
+    return Name(old=old, **parts, **lists, **texts)
+
+
+def _module(path: str, row: dict[str, Any]) -> Module:
+    return Module(path=path, holds=tuple(row.pop("holds", ())), **row)
 
 
 def _member(fields: dict[str, Any]) -> Member:
@@ -124,7 +173,7 @@ def homes() -> Mapping[str, str]:
 
     Names of the old library come first, then our additions ``compat.<name>``.
     """
-    old = {row.short: row.ours for row in surface().names.values()}
+    old = {row.short: row.ours for row in surface().names.values() if row.is_served}
     added = (row for row in surface().additions.values() if row.ours and row.name.count(".") == 1)
     return old | {row.name.partition(".")[2]: row.ours for row in added}
 
