@@ -1,0 +1,1 @@
+"""Experiments: metrics of predictions, and the packages that collect them."""
