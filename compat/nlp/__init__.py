@@ -1,0 +1,1 @@
+"""The small helpers for language tasks."""

@@ -1,0 +1,1 @@
+"""Tests of compat.nlp, one file a module."""
