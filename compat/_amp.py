@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from compat import _ledger
 from compat.exceptions import InvalidTypeError
 
 __all__ = ["SCALER_OPTIONS", "LoopScaler", "autocast", "scaler_options"]
@@ -65,12 +66,14 @@ class LoopScaler(torch.amp.GradScaler):
 
     Attributes:
         last_step_skipped: True if the last ``step`` met infinite gradients and did not call the optimizer.
+        repeated_unscales: How often gradients were to be unscaled twice (quirk Q25). Set back by who counts.
     """
 
     def __init__(self, enabled: bool = True, device: str = "cuda", **options: Any) -> None:
         """Build the scaler."""
         super().__init__(device, enabled=enabled and (device != "cuda" or torch.cuda.is_available()), **options)
         self.last_step_skipped = False
+        self.repeated_unscales = 0
         self._unscaled: set[int] = set()
 
     def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
@@ -79,7 +82,10 @@ class LoopScaler(torch.amp.GradScaler):
         Args:
             optimizer: The optimizer whose gradients are about to be clipped.
         """
-        if not self.is_enabled() or id(optimizer) in self._unscaled:
+        if not self.is_enabled():
+            return
+        if id(optimizer) in self._unscaled:
+            self.repeated_unscales += 1
             return
         super().unscale_(optimizer)
         self._unscaled.add(id(optimizer))
@@ -128,3 +134,5 @@ class LoopScaler(torch.amp.GradScaler):
         """
         if state_dict:
             super().load_state_dict(state_dict)
+        elif self.is_enabled():
+            _ledger.happened("Q22", "fixed", "the gradient scaler keeps its state, since the one to load is empty")

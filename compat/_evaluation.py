@@ -3,7 +3,7 @@
 A Trainer that is asked to validate or predict while it fits ends the running fit, so the loop evaluates on its own.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -12,11 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from compat import _console
+from compat._loop_state import state_of
 from compat.exceptions import EmptyLoaderError, InvalidArgumentError, InvalidTypeError, MissingAttributeError
+from compat.quirks import QuirkSettings
 from compat.utils import combine_prediction_metadata_batches
 
 __all__ = [
     "batch_size",
+    "batch_sizes",
     "check_loader",
     "checked_loss",
     "evaluating",
@@ -24,7 +27,9 @@ __all__ = [
     "is_shuffled",
     "length_of",
     "loss_pass",
+    "means_differ",
     "prediction_pass",
+    "random_state",
     "to_cpu",
     "to_device",
     "untouched_rng",
@@ -35,18 +40,25 @@ Predictions = tuple[Any, Any, dict[str, Any]]
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module, quirks: QuirkSettings) -> Iterator[None]:
     """Hold a model in ``eval()`` without gradients, and leave it in ``train()``, whatever happens in between.
 
     Args:
         model: The model.
+        quirks: The switches to go by; under ``Q20="kept"`` an exception leaves the model in ``eval()``.
     """
     model.eval()
     try:
         with torch.no_grad():
             yield
-    finally:
-        model.train()
+    except BaseException:
+        mode = "eval()"
+        if quirks.fixed("Q20"):
+            model.train()
+            mode = "train()"
+        quirks.met("Q20", f"an evaluation or prediction failed, and the model is in {mode}")
+        raise
+    model.train()
 
 
 @contextmanager
@@ -73,6 +85,17 @@ def untouched_rng(loader: Any) -> Iterator[None]:
             generator.set_state(own)
 
 
+def random_state(loader: Any) -> tuple[bytes, bytes]:
+    """Return the states of torch's generator on the CPU and of a loader's own, to be compared.
+
+    Args:
+        loader: A loader that may have a ``generator``.
+    """
+    generator = getattr(loader, "generator", None)
+    own = generator.get_state().numpy().tobytes() if generator is not None else b""
+    return torch.get_rng_state().numpy().tobytes(), own
+
+
 def _used_devices() -> list[int]:
     """Return the CUDA device of this process, if it has used one: torch asks for a choice among several."""
     in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -90,6 +113,10 @@ def to_device(loop: Any, with_criterion: bool = True) -> None:
     loop.model = loop.model.to(loop.device)
     if with_criterion and hasattr(loop.criterion, "to"):
         loop.criterion = loop.criterion.to(loop.device)
+    elif with_criterion and loop.criterion is not None and "Q27" not in state_of(loop).told:
+        # Every evaluation comes here.
+        state_of(loop).told.add("Q27")
+        state_of(loop).quirks.met("Q27")
 
 
 def check_loader(loader: Any, purpose: str) -> None:
@@ -155,6 +182,20 @@ def has_smaller_batch(loader: Any) -> bool:
         return False
     samples = length_of(loader.sampler)
     return samples is not None and samples > loader.batch_size and samples % loader.batch_size != 0
+
+
+def batch_sizes(loader: Any) -> list[int]:
+    """Return the sizes of a loader's batches without drawing them; nothing if they are equal or not known.
+
+    Args:
+        loader: A ``DataLoader`` with a ``batch_size``, or a list of batches.
+    """
+    if isinstance(loader, list | tuple):
+        return [batch_size(batch) for batch in loader]
+    if not has_smaller_batch(loader):
+        return []
+    batches, rest = divmod(length_of(loader.sampler) or 0, loader.batch_size)
+    return [loader.batch_size] * batches + [rest]
 
 
 def checked_loss(loss: Any, owner: Any) -> Any:
@@ -322,3 +363,21 @@ def weighted_by_samples(losses: Sequence[Any], samples: Sequence[int]) -> list[A
     return [
         loss.to(torch.float64) / (total / (size * count)) for loss, size in zip(losses, samples, strict=True) if size
     ]
+
+
+def means_differ(losses: Sequence[Any], samples: Sequence[int]) -> bool:
+    """Tell whether the mean over batches is another number than the mean over samples.
+
+    Args:
+        losses: One loss a batch: tensors without dimensions, or mappings of such.
+        samples: The number of samples of each batch.
+    """
+    if len(set(samples)) < 2 or len(losses) != len(samples):
+        return False
+    if isinstance(losses[0], Mapping):
+        return any(means_differ([loss[name] for loss in losses], samples) for name in losses[0])
+    values = torch.stack(list(losses)).detach().double().reshape(len(losses), -1)
+    weights = torch.tensor(samples, dtype=torch.float64, device=values.device)[:, None]
+    weighted = (values * weights).sum(dim=0) / weights.sum()
+    # Rounding alone is no difference.
+    return not torch.allclose(values.mean(dim=0), weighted, rtol=1e-9, atol=0, equal_nan=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from compat import _evaluation
+from compat import _evaluation, _ledger
 from compat._amp import autocast
 from compat._evaluation import Predictions
 from compat._loop_state import LoopState
@@ -75,18 +75,20 @@ class LoopEvaluation:
             InvalidTypeError: There is no loader.
             EmptyLoaderError: The loader holds no batch.
         """
+        _note_use(self, "evaluate_model_loss")
         _evaluation.check_loader(data_loader, f"evaluate the loss{_shown_type(dataset_info)}")
         _evaluation.to_device(self)
-        with _evaluation.evaluating(self.model):
+        with _evaluation.evaluating(self.model, self._compat.quirks):
             losses, samples = _evaluation.loss_pass(
                 lambda batch: _evaluated_batch_loss(self, batch),
                 data_loader,
                 autocast(self.use_amp, self.device),
                 f"Loss evaluation{_shown_type(dataset_info)}",
             )
-            if self._compat.quirks.fixed("Q19"):
-                losses = _evaluation.weighted_by_samples(losses, samples)
-            loss = self.parse_loss(losses)
+            weighted = self._compat.quirks.fixed("Q19")
+            loss = self.parse_loss(_evaluation.weighted_by_samples(losses, samples) if weighted else losses)
+            if _evaluation.means_differ(losses, samples):
+                self._compat.quirks.met("Q19")
         return _evaluation.to_cpu(loss) if move_to_cpu else loss
 
     def predict_on_train_set(self, force_prediction: bool = False, execute_callbacks: bool = False) -> Predictions:
@@ -132,10 +134,11 @@ class LoopEvaluation:
             EmptyLoaderError: The loader holds no batch.
             InvalidArgumentError: ``get_predictions`` did not return three values.
         """
+        _note_use(self, "predict_with_model")
         _evaluation.check_loader(data_loader, f"predict{_shown_type(dataset_info)}")
         _evaluation.to_device(self, with_criterion=False)
         tell = self.callbacks_handler.execute_after_batch_prediction
-        with _evaluation.evaluating(self.model):
+        with _evaluation.evaluating(self.model, self._compat.quirks):
             results = _evaluation.prediction_pass(
                 lambda batch: _batch_predictions(self, batch),
                 data_loader,
@@ -146,9 +149,9 @@ class LoopEvaluation:
                 (lambda y_pred, y_true, metadata: tell(y_pred, y_true, metadata, dataset_info))
                 if execute_callbacks
                 else None,
-                lambda reason: self._compat.quirks.warn("Q40", reason),
+                lambda reason: self._compat.quirks.met("Q40", reason),
             )
-        return _evaluation.to_cpu(results) if move_to_cpu else results
+        return _on_cpu(self, results) if move_to_cpu else results
 
     def parse_loss(self, loss_record: Sequence[Any]) -> Any:
         """Average the losses of batches, in float64.
@@ -180,6 +183,8 @@ class LoopEvaluation:
             if not self._compat.quirks.fixed("Q41")
             else sorted(zip(names, means, strict=True), key=lambda entry: str(entry[0]))
         )
+        if names != _sorted(names):
+            self._compat.quirks.met("Q41", f"get_loss returns the losses {names}")
         return MultiLoss(dict(paired))
 
     @staticmethod
@@ -210,10 +215,33 @@ def _batch_predictions(loop: LoopEvaluation, batch: Any) -> Any:
     return loop.batch_model_feed_def.get_predictions(loop.model, batch, loop.device)
 
 
+def _sorted(names: list[Any]) -> list[Any]:
+    try:
+        return sorted(names)
+    except TypeError:
+        return sorted(names, key=str)
+
+
+def _note_use(loop: LoopEvaluation, method: str) -> None:
+    """Note that the program called a method itself: a fit evaluates too, and so does what stores the result."""
+    if loop._compat.after_fit is None and not loop._compat.storing:
+        _ledger.used(f"compat.train_loop.TrainLoop.{method}")
+
+
+def _on_cpu(loop: LoopEvaluation, results: Predictions) -> Predictions:
+    """Move predictions, targets and metadata to the CPU; those that are no tensors are there (Q37)."""
+    if not all(hasattr(values, "cpu") for values in results[:2]):
+        loop._compat.quirks.met("Q37")
+    y_pred, y_true, metadata = map(_evaluation.to_cpu, results)
+    return y_pred, y_true, metadata
+
+
 _STORED = {"train": "train", "validation": "val", "test": "test"}
 
 
 def _stored_loss(loop: LoopEvaluation, data: str, loader: Any, force: bool, as_float: bool) -> Any:
+    _note_use(loop, f"evaluate_loss_on_{data}_set")
+
     def evaluate() -> Any:
         return loop.evaluate_model_loss(loader, move_to_cpu=True, dataset_info={"type": data})
 
@@ -224,12 +252,18 @@ def _stored_loss(loop: LoopEvaluation, data: str, loader: Any, force: bool, as_f
 def _stored_predictions(
     loop: LoopEvaluation, data: str, loader: Any, force: bool, execute_callbacks: bool
 ) -> Predictions:
+    _note_use(loop, f"predict_on_{data}_set")
+
     def predict() -> Any:
         return loop.predict_with_model(
             loader, execute_callbacks=execute_callbacks, move_to_cpu=True, dataset_info={"type": data}
         )
 
-    predictions: Predictions = _stored(loop, f"{_STORED[data]}_predictions", force, predict)
+    what = f"{_STORED[data]}_predictions"
+    waiting = loop.callbacks_handler.cbs_on_after_batch_prediction if execute_callbacks and not force else []
+    if waiting and getattr(loop.prediction_store, f"has_{what}")(loop.total_iteration_idx):
+        loop._compat.quirks.met("Q39", f"the predictions of the {data} set are stored already, and no hook runs")
+    predictions: Predictions = _stored(loop, what, force, predict)
     return predictions
 
 
@@ -237,7 +271,11 @@ def _stored(loop: LoopEvaluation, what: str, force: bool, compute: Callable[[], 
     store, index = loop.prediction_store, loop.total_iteration_idx
     if not force and getattr(store, f"has_{what}")(index):
         return getattr(store, f"get_{what}")(index)
-    result = compute()
+    outer, loop._compat.storing = loop._compat.storing, True
+    try:
+        result = compute()
+    finally:
+        loop._compat.storing = outer
     getattr(store, f"insert_{what}")(result, index, force)
     return result
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from compat._lightning.module import LoopModule
     from compat._lightning.trainer import Trainer
 
-__all__ = ["FromState", "LoopState", "Target", "state_of"]
+__all__ = ["FromState", "Inherited", "LoopState", "Target", "state_of"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,23 @@ class Target:
         return self.base + self.num_iterations - 1 if self.num_iterations > 0 else -2
 
 
+@dataclass(frozen=True)
+class Inherited:
+    """What a fit takes over from earlier ones, as it was before a callback could change it.
+
+    Attributes:
+        epoch: ``loop.epoch``.
+        epoch_ran: Whether that epoch ran to its end; never for a fit inside another.
+        stopped: ``loop.early_stop``.
+        batches: The batches that were trained.
+    """
+
+    epoch: int = 0
+    epoch_ran: bool = False
+    stopped: bool = False
+    batches: int = 0
+
+
 class LoopState:
     """The memory of one loop.
 
@@ -52,12 +69,15 @@ class LoopState:
         trainer: Lightning's Trainer of the running or last fit, ``None`` before the first.
         lightning_module: The module that this Trainer runs.
         target: What the running or last fit runs towards.
+        inherited: What it took over from earlier ones.
         last_window_by_its_own_size: Whether quirk Q11 is fixed in this fit.
         backward_before_steps: Whether quirk Q45 is fixed in this fit.
         own_loss_verbs: Whether nobody overrides what makes the batch loss and what takes it.
         epoch_ran: Whether the epoch at ``loop.epoch`` ran to its end.
         told: What a fit need say or look for only once, and has.
         sample_counts: Samples of the epoch's batches so far, if losses are weighted by them (quirk Q19).
+        evaluation_drew: Whether the evaluation of the training set drew what the next epoch draws from (quirk Q18).
+        storing: Whether an evaluation runs to be stored, and so was not asked for by itself.
         after_fit: What is to run when the running fit is over; ``None`` while none runs.
     """
 
@@ -69,12 +89,15 @@ class LoopState:
         self.trainer: Trainer | None = None
         self.lightning_module: LoopModule | None = None
         self.target = Target()
+        self.inherited = Inherited()
         self.last_window_by_its_own_size = False
         self.backward_before_steps = False
         self.own_loss_verbs = False
         self.epoch_ran = False
         self.told: set[str] = set()
         self.sample_counts: list[int] | None = None
+        self.evaluation_drew = False
+        self.storing = False
         self.after_fit: ExitStack | None = None
 
     def __getstate__(self) -> dict[str, Any]:

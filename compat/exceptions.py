@@ -5,16 +5,23 @@ The tree::
     CompatError
     |-- InvalidArgumentError (ValueError)       a value that is not allowed
     |   |-- ZeroArgumentError (ZeroDivisionError)   a zero where the loop divides by it
-    |   `-- EmptyLoaderError (IndexError)           a loader without a single batch
+    |   |-- EmptyLoaderError (IndexError)           a loader without a single batch
+    |   `-- EmptyTargetsError (IndexError)          targets or predictions without a single row
     |-- InvalidTypeError (TypeError)            an object of the wrong kind
     |-- MissingAttributeError (AttributeError)  an object that lacks a method the loop calls
     |-- MissingMetricError (KeyError)           a metric name that the history does not hold
     |-- EmptyMetricError (IndexError)           a metric whose list in the history is still empty
     |-- LossError (RuntimeError)                a loss that cannot be back-propagated as asked
     |   `-- MissingLossError (KeyError)             no loss for the optimizer whose turn it is
-    `-- RefusedError (RuntimeError)             a feature that is refused here, with the reason
+    |-- DifferenceError (RuntimeError)          a result other than the old library's, in a strict run
+    |-- RefusedError (RuntimeError)             a feature that is refused here, with the reason
+    |   |-- RefusedImportError (ImportError)        a module that is refused
+    |   `-- RefusedAttributeError (AttributeError)  an attribute of something refused
+    |-- UnknownNameError (ModuleNotFoundError)  a name that no AIToolbox had, with the nearest that one had
+    `-- ConflictError (RuntimeError)            the real library is imported already
 
     CompatWarning (UserWarning)
+    |-- UndefinedMetricWarning                  a metric that these targets leave undefined
     `-- QuirkWarning                            an oddity of the old loop that changed this run
 
 Each class also is the builtin error that code written for the old library catches, so ``except ValueError`` goes on
@@ -26,8 +33,11 @@ from collections.abc import Iterable
 __all__ = [
     "CompatError",
     "CompatWarning",
+    "ConflictError",
+    "DifferenceError",
     "EmptyLoaderError",
     "EmptyMetricError",
+    "EmptyTargetsError",
     "InvalidArgumentError",
     "InvalidTypeError",
     "LossError",
@@ -35,7 +45,11 @@ __all__ = [
     "MissingLossError",
     "MissingMetricError",
     "QuirkWarning",
+    "RefusedAttributeError",
     "RefusedError",
+    "RefusedImportError",
+    "UndefinedMetricWarning",
+    "UnknownNameError",
     "ZeroArgumentError",
     "raise_problems",
 ]
@@ -57,6 +71,10 @@ class EmptyLoaderError(InvalidArgumentError, IndexError):
     """A loader that holds no batch, where at least one is needed."""
 
 
+class EmptyTargetsError(InvalidArgumentError, IndexError):
+    """Targets or predictions without a single row, where the first one has to be looked at."""
+
+
 class InvalidTypeError(CompatError, TypeError):
     """An object of the wrong kind."""
 
@@ -72,7 +90,7 @@ class _KeyedError(CompatError, KeyError):
 
 
 class MissingMetricError(_KeyedError):
-    """A metric name that the training history does not hold."""
+    """A metric name that the training history, a metric or a result package does not hold."""
 
 
 class EmptyMetricError(CompatError, IndexError):
@@ -87,12 +105,36 @@ class MissingLossError(_KeyedError, LossError):
     """No loss belongs to the optimizer whose turn it is."""
 
 
+class DifferenceError(CompatError, RuntimeError):
+    """The outcome is corrected, and so not the old library's, in a run that was asked to be strict."""
+
+
 class RefusedError(CompatError, RuntimeError):
     """A feature that this package does not serve. The message says why and what to use."""
 
 
+class RefusedImportError(RefusedError, ImportError):
+    """A module of the old library that is refused was to be imported."""
+
+
+class RefusedAttributeError(RefusedError, AttributeError):
+    """An attribute of something refused was asked for."""
+
+
+class UnknownNameError(CompatError, ModuleNotFoundError):
+    """No AIToolbox had a name or module like this. The message has the nearest ones that exist."""
+
+
+class ConflictError(CompatError, RuntimeError):
+    """The real AIToolbox is in this process already, so its name cannot be served."""
+
+
 class CompatWarning(UserWarning):
     """Base of all warnings of this package."""
+
+
+class UndefinedMetricWarning(CompatWarning):
+    """A metric has no value for these targets and predictions. The message says which value stands in for it."""
 
 
 class QuirkWarning(CompatWarning):

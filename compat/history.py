@@ -1,11 +1,13 @@
 """The record of losses and metrics that a training loop keeps, one value an epoch."""
 
-from collections.abc import ItemsView, Iterator, KeysView, MutableMapping
+from collections.abc import ItemsView, Iterator, KeysView
 from copy import deepcopy
 from typing import Any
 
 from compat._console import say
 from compat.exceptions import InvalidArgumentError, InvalidTypeError
+from compat.quirks import met
+from compat.utils import flatten_combine_dict
 
 __all__ = ["TrainingHistory"]
 
@@ -60,23 +62,7 @@ class TrainingHistory:
         """
         if self.train_history == self.empty_train_history:
             self.warn_about_result_data_problem("Train History dict is empty")
-        return self._flattened() if flatten_dict else self.train_history
-
-    def _flattened(self) -> dict[str, list[Any]]:
-        flat: dict[str, list[Any]] = {}
-        for name, values in self.train_history.items():
-            if not values:
-                continue
-            # Exactly `dict`, as in the old library: a value of another mapping type stays a value.
-            if not all(type(value) is dict for value in values):
-                flat[name] = list(values)
-                continue
-            spread: dict[str, list[Any]] = {}
-            for value in values:
-                for key, leaf in _leaves(name, value).items():
-                    spread.setdefault(key, []).append(leaf)
-            flat.update(spread)
-        return flat
+        return flatten_combine_dict(self.train_history) if flatten_dict else self.train_history
 
     def wrap_pre_prepared_history(self, history: dict[str, list[Any]]) -> "TrainingHistory":
         """Take over a dictionary of lists, by reference, in place of the recorded one.
@@ -108,11 +94,13 @@ class TrainingHistory:
         }
         every_epoch = [length for name, length in lengths.items() if name.startswith(_EVERY_EPOCH)]
         epochs = next(iter([*every_epoch, *lengths.values()]), 0)
-        for name, length in lengths.items():
-            if length != epochs:
-                self.warn_about_result_data_problem(
-                    f"Warning: Train history records not of the same size. Problem with: {name}"
-                )
+        wrong = [name for name, length in lengths.items() if length != epochs]
+        if len(wrong) < len(self.train_history) and not (wrong and self.strict_content_check):
+            met("Q114", f"{len(self.train_history) - len(wrong)} metrics are not reported")
+        for name in wrong:
+            self.warn_about_result_data_problem(
+                f"Warning: Train history records not of the same size. Problem with: {name}"
+            )
 
     def warn_about_result_data_problem(self, msg: str) -> None:
         """Print a line about the content, or raise it when the content check is strict.
@@ -182,14 +170,3 @@ class TrainingHistory:
             )
         for name, value in other.items():
             self.insert_single_result_into_history(name, value)
-
-
-def _leaves(prefix: str, value: MutableMapping[Any, Any]) -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, part in value.items():
-        name = f"{prefix}_{key}"
-        if isinstance(part, MutableMapping):
-            leaves.update(_leaves(name, part))
-        else:
-            leaves[name] = part
-    return leaves

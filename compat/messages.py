@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Any
 
 from compat.exceptions import InvalidArgumentError, InvalidTypeError
+from compat.quirks import met
 
 __all__ = ["Message", "MessageHandling", "MessageService"]
 
@@ -81,6 +82,8 @@ class MessageService:
             InvalidArgumentError: Two settings that contradict each other.
         """
         settings = self.validate_msg_handling_settings(msg_handling_settings)
+        if not settings:
+            met("Q93", f"the message {key!r} has no lifetime")
         message = Message(key, value, settings)
         if MessageHandling.OVERWRITE in settings:
             self.message_store[key] = [message]

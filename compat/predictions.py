@@ -32,6 +32,14 @@ class ModelPredictionStore:
         self.do_auto_purge = auto_purge
         self.prediction_store: dict[str, Any] = {_ITERATION: -1}
         self.quirks = QuirkSettings()
+        # For quirk Q34: the newest iteration so far, and what has been stored for earlier ones since.
+        self._newest = -1
+        self._out_of_turn: set[str] = set()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled; the old library's pickles have no switches."""
+        newest = state.get("prediction_store", {}).get(_ITERATION, -1)
+        vars(self).update({"quirks": QuirkSettings(), "_newest": newest, "_out_of_turn": set()} | state)
 
     def insert_train_predictions(self, predictions: Any, iteration_idx: int, force_prediction: bool = False) -> None:
         """Store predictions of the training set."""
@@ -124,6 +132,7 @@ class ModelPredictionStore:
                 "Pass force_prediction=True to replace it."
             )
         self.prediction_store[source_name] = data
+        self._note_turn(source_name, iteration_idx)
 
     def _get_data(self, source_name: str, iteration_idx: int) -> Any:
         """Return what was stored at an iteration.
@@ -142,12 +151,29 @@ class ModelPredictionStore:
         return self.prediction_store[source_name]
 
     def _has_data(self, source_name: str, iteration_idx: int) -> bool:
-        return source_name in self.prediction_store and self.prediction_store[_ITERATION] == iteration_idx
+        has = source_name in self.prediction_store and self.prediction_store[_ITERATION] == iteration_idx
+        if self._out_of_turn and iteration_idx == self._newest and source_name in self._out_of_turn:
+            # The old store would serve it, and so does this one where that is kept.
+            self._out_of_turn.discard(source_name)
+            if has != self.quirks.fixed("Q34"):
+                self.quirks.met("Q34", f"{source_name} was stored for an earlier iteration than {iteration_idx}")
+        return has
+
+    def _note_turn(self, source_name: str, iteration_idx: int) -> None:
+        if not self.do_auto_purge:
+            return
+        if iteration_idx > self._newest:
+            self._newest, self._out_of_turn = iteration_idx, set()
+        elif iteration_idx < self._newest:
+            self._out_of_turn.add(source_name)
+        else:
+            self._out_of_turn.discard(source_name)
 
     def _forget(self, data: str) -> None:
         """Forget the predictions and the loss of one data set: ``train``, ``val`` or ``test``."""
         for key in (f"{data}_pred", f"{data}_loss"):
             self.prediction_store.pop(key, None)
+            self._out_of_turn.discard(key)
 
     def auto_purge(self, iteration_idx: int) -> None:
         """Empty the store if it belongs to another iteration than this one, and hand it to this one.

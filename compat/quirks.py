@@ -1,4 +1,4 @@
-"""The deliberate oddities of the old loop: their ids, their switches, and the warnings they give.
+"""The deliberate oddities of the old loop: their ids, their switches, their warnings, and how often they struck.
 
 A quirk is *kept* when the loop does what the old one did, and *fixed* when it does what is right. Where numbers of a
 program that runs would change, kept is the default and the quirk warns once at the user's line. Three switches, the
@@ -7,20 +7,22 @@ nearer one wins:
 * one loop: ``TrainLoop(..., quirks={"Q01": "fixed"})``
 * this process: ``compat.quirks.set(Q01="fixed")``
 * one run: the environment variable ``COMPAT_QUIRKS=Q01=fixed,Q11=fixed``
+
+:func:`counts` tells which of them changed the outcome of this process. The texts are in ``quirks.toml``.
 """
 
 import builtins
 import os
-import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import FrameType
+from typing import Any
 
+from compat import _ledger
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, QuirkWarning
 
-__all__ = ["QUIRKS", "Quirk", "QuirkSettings", "is_fixed", "reset", "set"]
+__all__ = ["QUIRKS", "Quirk", "QuirkSettings", "counts", "is_fixed", "met", "reset", "set", "themes"]
 
 _ENVIRONMENT = "COMPAT_QUIRKS"
 _MODES = ("kept", "fixed")
@@ -28,193 +30,80 @@ _MODES = ("kept", "fixed")
 
 @dataclass(frozen=True)
 class Quirk:
-    """One oddity of the old loop.
+    """One oddity of the old library.
 
     Attributes:
         id: ``Q`` and two or three digits.
         default: ``kept`` or ``fixed``.
-        kept: What the old loop does.
-        fixed: What the correction does; empty where there is no switch, only a warning.
+        kept: What the old library does.
+        fixed: What the correction does; empty where there is none.
+        title: A line for a report.
+        theme: What it is about; one of :func:`themes`.
+        switch: Whether it can be set to either mode.
+        warns: Whether it warns where it is kept and changes the outcome.
+        uncounted: Why it has no counter; empty if it has one.
+        state: ``later`` if it shows only in names that are not served yet.
+        note: Who is touched, and what to do.
     """
 
     id: str
     default: str
     kept: str
     fixed: str = ""
+    title: str = ""
+    theme: str = ""
+    switch: bool = False
+    warns: bool = False
+    uncounted: str = ""
+    state: str = ""
+    note: str = ""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the counter grows when the quirk changes the outcome."""
+        return not self.uncounted and self.state != "later"
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What it can be set to; ``kept`` alone ends a warning, and nothing means that there is no switch."""
+        if self.switch:
+            return _MODES
+        return ("kept",) if self.warns else ()
 
 
-def _table(*rows: Quirk) -> dict[str, Quirk]:
-    return {row.id: row for row in rows}
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Any]:
+    # Here and not above: whoever only imports the package should not pay for reading the table.
+    import tomllib
+    from importlib import resources
+
+    return tomllib.loads(resources.files("compat").joinpath("quirks.toml").read_text(encoding="utf-8"))
 
 
-QUIRKS: Mapping[str, Quirk] = _table(
-    Quirk(
-        "Q01",
-        "kept",
-        "a second fit starts at the index of the last epoch that ran, and runs it again",
-        "a second fit starts at the epoch after the last one that ran, and num_epochs still counts from the first",
-    ),
-    Quirk(
-        "Q02",
-        "kept",
-        "num_iterations is compared with the count of all batches that the loop ever trained",
-        "num_iterations counts the batches of this fit",
-    ),
-    Quirk(
-        "Q03",
-        "fixed",
-        "the number of epochs for num_iterations is computed before on_train_begin can swap the loaders",
-        "the number of epochs for num_iterations is computed from the loader that is trained on",
-    ),
-    Quirk("Q05", "kept", "early_stop stays set, so a later fit runs one epoch", "fit starts with early_stop cleared"),
-    Quirk(
-        "Q07",
-        "kept",
-        "a callback object that is passed again is registered again, and each of its hooks runs twice",
-        "a callback object that is passed again is registered once",
-    ),
-    Quirk("Q08", "kept", "unknown keyword arguments of fit are ignored"),
-    Quirk(
-        "Q10",
-        "kept",
-        "gradients that an earlier fit left on the parameters are added to the first step of this one",
-        "gradients left over from an earlier fit are cleared when fit starts",
-    ),
-    Quirk(
-        "Q11",
-        "kept",
-        "the last, shorter accumulation window of an epoch is divided by the full window size",
-        "the last, shorter accumulation window of an epoch is divided by its own size",
-    ),
-    Quirk(
-        "Q13",
-        "kept",
-        "get_num_training_steps leaves out the update of a partial accumulation window",
-        "get_num_training_steps counts the updates that really happen",
-    ),
-    Quirk(
-        "Q16",
-        "fixed",
-        "batch losses of a fit that raised are averaged into the next accumulated_loss",
-        "fit starts with no batch losses recorded",
-    ),
-    Quirk(
-        "Q17",
-        "kept",
-        "end_auto_eval is on only for an exact bool or int: any other type switches it off",
-        "end_auto_eval takes whole numbers of any type, and truth values of numpy",
-    ),
-    Quirk(
-        "Q18",
-        "kept",
-        "the automatic evaluation of the training set draws from the random number generators, so the batch order of"
-        " later epochs depends on end_auto_eval",
-        "the automatic evaluation of the training set leaves the random number generators as they were",
-    ),
-    Quirk(
-        "Q19",
-        "kept",
-        "a loss over a data set is the mean over its batches, so the samples of a smaller last batch weigh more",
-        "a loss over a data set is the mean over its samples",
-    ),
-    Quirk(
-        "Q21",
-        "kept",
-        "use_amp is on only for True itself or a dict: any other value switches it off",
-        "use_amp is on for any true value",
-    ),
-    Quirk("Q22", "kept", "use_amp on the CPU trains in float32"),
-    Quirk(
-        "Q24",
-        "kept",
-        "on_after_optimizer_step and the schedulers go on although the gradient scaler skipped the step",
-        "on_after_optimizer_step and the schedulers wait for a step that really happened",
-    ),
-    Quirk(
-        "Q34",
-        "fixed",
-        "a prediction stored for an earlier iteration is served as one of the current iteration",
-        "a prediction is served only for the iteration that it was stored for",
-    ),
-    Quirk("Q40", "kept", "metadata of batches with different keys is joined key by key, so its rows do not line up"),
-    Quirk(
-        "Q41",
-        "fixed",
-        "the losses of a MultiLoss are reported under alphabetically sorted names, whatever their order",
-        "each loss of a MultiLoss is reported under its own name",
-    ),
-    Quirk(
-        "Q42",
-        "kept",
-        "of a MultiLoss with a single optimizer only the first loss is back-propagated",
-        "all losses of a MultiLoss are back-propagated before the single optimizer's step",
-    ),
-    Quirk(
-        "Q43",
-        "kept",
-        "losses beyond the number of optimizers are not back-propagated",
-        "losses beyond the number of optimizers are back-propagated before the last optimizer's step",
-    ),
-    Quirk(
-        "Q45",
-        "kept",
-        "an optimizer steps before the next loss is back-propagated, which fails for layers that both use",
-        "all losses are back-propagated, then all optimizers step",
-    ),
-    Quirk(
-        "Q46",
-        "kept",
-        "gradients that a later loss leaves on an earlier optimizer's parameters are added to its next step",
-        "all gradients are cleared once every optimizer has stepped",
-    ),
-    Quirk(
-        "Q48",
-        "fixed",
-        "loss names in a loss_optimizer_map become strings, and of two losses with one optimizer only the last counts",
-        "loss names stay as they are, and two losses with one optimizer are both back-propagated",
-    ),
-    Quirk(
-        "Q69",
-        "kept",
-        "EarlyStopping stops after patience + 1 epochs without improvement, is blocked by a NaN in the first epoch, and"
-        " maximises every metric without 'loss' or 'error' in its name",
-        "EarlyStopping stops after patience epochs without improvement (at least one), never takes a NaN for the best,"
-        " and minimises the usual names of losses, errors and distances",
-    ),
-    Quirk(
-        "Q70",
-        "kept",
-        "EarlyStopping counts an epoch without a new value of its metric as one without improvement",
-        "EarlyStopping waits for a new value of its metric",
-    ),
-    Quirk(
-        "Q78",
-        "fixed",
-        "DataSubsetTestRun replaces the loaders for good, and the whole training set becomes a list for"
-        " num_train_batches=0",
-        "DataSubsetTestRun gives the loaders back after fit, and leaves the training loader alone for"
-        " num_train_batches=0",
-    ),
-    Quirk(
-        "Q88",
-        "kept",
-        "on_after_gradient_update and on_after_optimizer_step run only if a callback has set grad_cb_used",
-        "on_after_gradient_update and on_after_optimizer_step run for every callback that has them",
-    ),
-    Quirk(
-        "Q91",
-        "kept",
-        "the warm-up schedulers start with a learning rate of 0, so the first update changes nothing",
-        "the warm-up schedulers start with the learning rate of their first step",
-    ),
-    Quirk(
-        "Q92",
-        "kept",
-        "ReduceLROnPlateauScheduler evaluates the validation loss although end_auto_eval is off, and keeps no record",
-        "the validation loss that ReduceLROnPlateauScheduler evaluates is put into the history",
-    ),
-    Quirk("Q102", "kept", "a fit whose epochs have all been run trains nothing"),
-)
+@lru_cache(maxsize=1)
+def _rows() -> Mapping[str, Quirk]:
+    return {quirk: Quirk(quirk, **row) for quirk, row in _table().items() if quirk != "themes"}
+
+
+def themes() -> dict[str, str]:
+    """Return what quirks are about: titles by the short name that :class:`Quirk` gives as ``theme``."""
+    return dict(_table()["themes"])
+
+
+class _Quirks(Mapping[str, Quirk]):
+    """The table, read when somebody first looks."""
+
+    def __getitem__(self, quirk: str) -> Quirk:
+        return _rows()[quirk]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_rows())
+
+    def __len__(self) -> int:
+        return len(_rows())
+
+
+QUIRKS: Mapping[str, Quirk] = _Quirks()
 
 _process: dict[str, str] = {}
 _warned: builtins.set[tuple[str, str, int]] = builtins.set()
@@ -233,14 +122,37 @@ def set(**modes: str) -> None:
 
 
 def reset() -> None:
-    """Forget what :func:`set` set for this process, and which warnings were given."""
+    """Forget what :func:`set` set for this process and which warnings were given, and count from zero."""
     _process.clear()
     _warned.clear()
+    _ledger.clear("quirk")
 
 
 def is_fixed(quirk: str) -> bool:
     """Tell whether a quirk is corrected in this process, whatever a single loop says of it."""
     return _mode(quirk, {}) == "fixed"
+
+
+def counts() -> dict[str, int]:
+    """Return how often each quirk changed the outcome in this process, be it kept or corrected."""
+    found: dict[str, int] = {}
+    for entry in _ledger.entries():
+        if entry.kind == "quirk":
+            found[entry.feature] = found.get(entry.feature, 0) + entry.count
+    return found
+
+
+def met(quirk: str, detail: str = "") -> None:
+    """Count that a quirk changed the outcome here; where it is kept and warns, warn once for each of the user's lines.
+
+    Args:
+        quirk: The id.
+        detail: What happens in this run, where the table's text is too general.
+
+    Raises:
+        DifferenceError: It is corrected, and the run is strict.
+    """
+    _met(quirk, detail, {})
 
 
 class QuirkSettings:
@@ -261,6 +173,7 @@ class QuirkSettings:
                 f"quirks={switches!r} is a {type(switches).__name__}. Pass a dict, such as quirks={{'Q01': 'fixed'}}."
             )
         self._switches = _checked(switches or {}, "TrainLoop(quirks=)")
+        self._foretold: builtins.set[str] = builtins.set()
         # Early: a mistake in the environment should not wait for the first fit.
         _from_environment(os.environ.get(_ENVIRONMENT, ""))
 
@@ -268,24 +181,54 @@ class QuirkSettings:
         """Tell whether the quirk is corrected for this loop."""
         return _mode(quirk, self._switches) == "fixed"
 
-    def warn(self, quirk: str, detail: str = "") -> None:
-        """Warn that a quirk is at work, once for each line of the user's code.
+    def met(self, quirk: str, detail: str = "") -> None:
+        """Count that a quirk changed the outcome; where it is kept and warns, warn unless that was foretold.
 
         Args:
             quirk: The id.
             detail: What happens in this run, where the table's text is too general.
+
+        Raises:
+            DifferenceError: It is corrected, and the run is strict.
         """
-        row = QUIRKS[quirk]
-        text = f"{quirk}: {detail or row.kept}."
-        if row.fixed:
-            text += (
-                f' As in the old loop. Corrected, {row.fixed}: TrainLoop(..., quirks={{"{quirk}": "fixed"}}),'
-                f' compat.quirks.set({quirk}="fixed") or {_ENVIRONMENT}={quirk}=fixed; "kept" ends this warning.'
-            )
-        else:
-            text += f' compat.quirks.set({quirk}="kept") ends this warning.'
-        if _stated(quirk, self._switches) is None:
-            _warn_at_user_line(quirk, text)
+        _met(quirk, detail, self._switches, warns=quirk not in self._foretold)
+
+    def foretell(self, quirk: str, detail: str = "") -> None:
+        """Warn that a kept quirk is about to change the outcome, while there is time; :meth:`met` counts it if it does.
+
+        Args:
+            quirk: The id.
+            detail: What will happen in this run, where the table's text is too general.
+        """
+        self._foretold.add(quirk)
+        if not self.fixed(quirk):
+            _warn(quirk, detail, self._switches)
+
+
+def _met(quirk: str, detail: str, switches: Mapping[str, str], *, warns: bool = True) -> None:
+    mode, row = _mode(quirk, switches), QUIRKS[quirk]
+    _ledger.happened(quirk, mode, detail or (row.fixed if mode == "fixed" else row.kept))
+    if warns and mode == "kept":
+        _warn(quirk, detail, switches)
+
+
+def _warn(quirk: str, detail: str, switches: Mapping[str, str]) -> None:
+    row = QUIRKS[quirk]
+    if not row.warns or _stated(quirk, switches) is not None:
+        return
+    text = f"{quirk}: {detail or row.kept}."
+    if row.switch:
+        text += (
+            f' As in the old loop. Corrected, {row.fixed}: TrainLoop(..., quirks={{"{quirk}": "fixed"}}),'
+            f' compat.quirks.set({quirk}="fixed") or {_ENVIRONMENT}={quirk}=fixed; "kept" ends this warning.'
+        )
+    else:
+        text += f' compat.quirks.set({quirk}="kept") ends this warning.'
+    stacklevel, filename, line = _ledger.user_frame()
+    if (quirk, filename, line) in _warned:
+        return
+    _warned.add((quirk, filename, line))
+    warnings.warn(text, QuirkWarning, stacklevel=stacklevel)
 
 
 def _mode(quirk: str, switches: Mapping[str, str]) -> str:
@@ -311,40 +254,22 @@ def _from_environment(text: str) -> Mapping[str, str]:
 
 def _checked(modes: Mapping[str, str], place: str) -> dict[str, str]:
     for quirk, mode in modes.items():
-        if quirk not in QUIRKS:
-            known = ", ".join(QUIRKS)
-            raise InvalidArgumentError(f"{place}: {quirk!r} is not a quirk with a switch. Those are: {known}.")
+        row = QUIRKS.get(quirk)
+        if row is None or not row.modes:
+            raise InvalidArgumentError(f"{place}: {quirk!r} is not a quirk with a switch. {_why_no_switch(row)}")
         if mode not in _MODES:
             raise InvalidArgumentError(f"{place}: {quirk}={mode!r} is not a mode. Use 'kept' or 'fixed'.")
-        if mode == "fixed" and not QUIRKS[quirk].fixed:
+        if mode not in row.modes:
             raise InvalidArgumentError(f"{place}: {quirk} cannot be corrected. 'kept' ends its warning.")
     return dict(modes)
 
 
-def _warn_at_user_line(quirk: str, text: str) -> None:
-    stacklevel, filename, line = _user_frame()
-    if (quirk, filename, line) in _warned:
-        return
-    _warned.add((quirk, filename, line))
-    warnings.warn(text, QuirkWarning, stacklevel=stacklevel)
-
-
-def _user_frame() -> tuple[int, str, int]:
-    """Find the innermost frame of the user's code.
-
-    Returns:
-        Its stack level for a ``warnings.warn`` in the caller of this function, its file and its line.
-    """
-    # XXX: `warnings.warn(skip_file_prefixes=)` does this from Python 3.12 on; use it once 3.11 is no longer supported.
-    frame: FrameType | None = sys._getframe(1)
-    level, last = 0, ("", 0)
-    while frame is not None:
-        level += 1
-        last = (frame.f_code.co_filename, frame.f_lineno)
-        if frame.f_globals.get("__name__", "").split(".")[0] not in _INTERNAL:
-            break
-        frame = frame.f_back
-    return level, *last
-
-
-_INTERNAL = frozenset({"compat", "lightning", "lightning_fabric", "pytorch_lightning", "torch", "contextlib", "tqdm"})
+def _why_no_switch(row: Quirk | None) -> str:
+    known = ", ".join(quirk for quirk, other in QUIRKS.items() if other.modes)
+    those = f"Those are: {known}."
+    if row is None:
+        return those
+    if row.state == "later":
+        return f"What it shows in is not served yet. {those}"
+    always = "corrected" if row.default == "fixed" else "as in the old library"
+    return f"It is always {always}. {those}"

@@ -7,7 +7,6 @@ in a subclass, and it is what runs.
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 from compat import _console, _evaluation
 from compat._amp import LoopScaler, autocast, scaler_options
-from compat._lightning import course, plan
+from compat._lightning import course, plan, steps, tally
 from compat._loop_evaluation import LoopEvaluation
 from compat._loop_state import FromState, LoopState
 from compat.callbacks.abstract import AbstractCallback
@@ -138,6 +137,7 @@ class TrainLoop(LoopEvaluation):
         self.early_stop = False
         self.grad_cb_used = False
         self.callbacks_handler = CallbacksHandler(self)
+        tally.constructed(self, model)
 
     def fit(
         self,
@@ -165,8 +165,7 @@ class TrainLoop(LoopEvaluation):
             RefusedError: ``gpu_mode`` is ``dp`` or ``ddp``.
         """
         to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation)
-        if kwargs:
-            self._compat.quirks.warn("Q08", plan.unknown_arguments(kwargs))
+        plan.note_arguments(self, callbacks, kwargs)
         return self._train(num_epochs, num_iterations, callbacks=to_register, grad_accumulation=grad_accumulation)
 
     def __call__(
@@ -203,6 +202,7 @@ class TrainLoop(LoopEvaluation):
             course.begin(self, num_epochs, num_iterations, grad_accumulation, nested)
             self.callbacks_handler.register_callbacks(callbacks, print_callbacks=self.print_callbacks)
             _evaluation.to_device(self)
+            tally.started(self)
             self.model.train()
             _engine().fit(self, plan.plan_fit(self))
         return self.model
@@ -286,12 +286,14 @@ class TrainLoop(LoopEvaluation):
         single = type(loss_batch) is torch.Tensor
         if single or not isinstance(loss_batch, MultiLoss):
             if single and (loss_batch.dim() or self.num_optimizers > 1):
-                course.check_single_loss(self, loss_batch)
+                steps.check_single_loss(self, loss_batch)
             self.amp_scaler.scale(loss_batch).backward()
             return
         loss_batch.backward(optimizer_idx, self.iteration, self.amp_scaler)
+        if loss_batch.loss_optimizer_map is not None:
+            steps.note_loss_map(self, loss_batch)
         if len(loss_batch) > self.num_optimizers and optimizer_idx == self.num_optimizers - 1:
-            course.settle_surplus_losses(self, loss_batch)
+            steps.settle_surplus_losses(self, loss_batch)
 
     def _optimizer_step(self, optimizer_idx: int) -> None:
         """Step one optimizer at the end of an accumulation window.
@@ -310,7 +312,7 @@ class TrainLoop(LoopEvaluation):
         else:
             self.optimizer.step()
         if scaling:
-            course.note_skipped_step(self, optimizer_idx)
+            steps.note_skipped_step(self, optimizer_idx)
         if self.grad_cb_used and not (self._compat.last_update_skipped and self._compat.quirks.fixed("Q24")):
             self.callbacks_handler.execute_optimizer_step()
 
@@ -337,8 +339,8 @@ class TrainLoop(LoopEvaluation):
         record, state = self.loss_batch_accum, self._compat
         if state.sample_counts is not None:
             record = _evaluation.weighted_by_samples(record, state.sample_counts)
-            state.sample_counts = []
         loss_parsed = self.parse_loss(record)
+        tally.losses_averaged(self, self.loss_batch_accum)
         self._print_save_loss(
             loss_parsed,
             loss_type_name="accumulated_loss",
@@ -349,7 +351,7 @@ class TrainLoop(LoopEvaluation):
         every = course.auto_eval(self)
         if every is False or (every is not True and self.epoch % every):
             return
-        with _evaluation.untouched_rng(self.train_loader) if state.quirks.fixed("Q18") else nullcontext():
+        with tally.train_set_evaluation(self):
             train_loss = self.evaluate_loss_on_train_set()
         self._print_save_loss(train_loss, loss_type_name="loss", loss_print_description="TRAIN LOSS")
         if self.validation_loader is not None:

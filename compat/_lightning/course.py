@@ -1,6 +1,6 @@
 """The course of a fit: where it starts and stops, what earlier fits left behind, and the quirks along the way."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +8,9 @@ import torch
 
 from compat import _evaluation
 from compat._amp import LoopScaler
-from compat._lightning import plan
-from compat._loop_state import Target
-from compat.exceptions import LossError, raise_problems
-from compat.losses import MultiLoss, MultiOptimizer
+from compat._lightning import plan, steps
+from compat._loop_state import Inherited, Target
+from compat.exceptions import raise_problems
 from compat.quirks import QuirkSettings
 
 if TYPE_CHECKING:
@@ -21,14 +20,10 @@ __all__ = [
     "amp_is_on",
     "auto_eval",
     "begin",
-    "check_single_loss",
     "divisor",
     "epochs_to_run",
-    "note_skipped_step",
     "reached",
     "running",
-    "settle_leaked_gradients",
-    "settle_surplus_losses",
 ]
 
 
@@ -64,14 +59,15 @@ def begin(loop: "TrainLoop", num_epochs: int, num_iterations: int, grad_accumula
     loop.num_epochs, loop.num_iterations, loop.grad_accumulation = num_epochs, num_iterations, grad_accumulation
     trained = loop.total_iteration_idx + 1
     base = trained if quirks.fixed("Q02") else 0
-    if num_iterations > 0 and trained and not quirks.fixed("Q02"):
-        quirks.warn("Q02", f"num_iterations={num_iterations} includes the {trained} of earlier fits")
     state.target = Target(num_epochs, num_iterations, base)
+    state.inherited = Inherited(loop.epoch, state.epoch_ran and not nested, loop.early_stop and not nested, trained)
     state.told.clear()
     if isinstance(loop.amp_scaler, LoopScaler) and not nested:
         loop.amp_scaler.forget_updates()
     state.last_window_by_its_own_size = quirks.fixed("Q11")
     state.backward_before_steps = quirks.fixed("Q45")
+    if loop.use_amp and not torch.cuda.is_available():
+        quirks.met("Q22", _AMP_ON_CPU)
     state.own_loss_verbs = plan.is_own(loop, "_calculate_batch_loss", "_backward_pass")
     if state.epoch_ran and quirks.fixed("Q01"):
         loop.epoch += 1
@@ -80,8 +76,7 @@ def begin(loop: "TrainLoop", num_epochs: int, num_iterations: int, grad_accumula
         _retarget(loop)
     if not nested:
         state.sample_counts = [] if quirks.fixed("Q19") else None
-        if quirks.fixed("Q16"):
-            loop.loss_batch_accum = []
+        state.evaluation_drew = False
         _settle_earlier_fits(loop)
 
 
@@ -89,16 +84,18 @@ def _settle_earlier_fits(loop: "TrainLoop") -> None:
     quirks, left = loop._compat.quirks, epochs_left(loop)
     if quirks.fixed("Q05"):
         loop.early_stop = False
-    elif loop.early_stop and left:
-        quirks.warn("Q05", "early_stop is still set from an earlier fit, so this fit runs one epoch")
-    if loop._compat.epoch_ran and left:
-        quirks.warn("Q01", f"this fit runs epoch {loop.epoch} again, which an earlier fit ran")
+    if loop.loss_batch_accum and (left or quirks.fixed("Q16")):
+        stale = len(loop.loss_batch_accum)
+        if quirks.fixed("Q16"):
+            loop.loss_batch_accum = []
+        quirks.met("Q16", f"an earlier fit left the losses of {stale} batches")
     if loop.total_iteration_idx < 0:
         return
+    leftover = left and steps.have_gradient(steps.stepped_parameters(loop))
     if quirks.fixed("Q10"):
-        _clear_gradients(loop)
-    elif left and _have_gradient(loop.model.parameters()):
-        quirks.warn("Q10")
+        steps.clear_gradients(loop)
+    if leftover:
+        quirks.met("Q10")
 
 
 def epochs_left(loop: "TrainLoop") -> bool:
@@ -137,20 +134,78 @@ def epochs_to_run(loop: "TrainLoop") -> tuple[int, int]:
     state = loop._compat
     if epochs_left(loop):
         raise_problems(plan.loader_problems(loop, state.target.num_iterations, loop.grad_accumulation))
-    if state.target.num_iterations > 0 and (state.target.num_epochs is None or state.quirks.fixed("Q03")):
-        _retarget(loop)
+    _retarget_to_swapped_loader(loop)
     stop = state.target.num_epochs or 0
+    _note_auto_eval(loop)
+    _note_inherited(loop, stop)
     if loop.epoch < stop:
         _warn_of_averages(loop, stop - loop.epoch)
     else:
         ran = loop.epoch + state.epoch_ran
         asked = f"num_iterations={state.target.num_iterations}" if state.target.num_iterations else f"num_epochs={stop}"
-        state.quirks.warn(
+        state.quirks.met(
             "Q102",
             f"fit({asked}) trains nothing: {ran} epochs have been run, and num_epochs counts from the first of them."
             f" num_epochs={ran + 1} would train one more",
         )
     return loop.epoch, stop
+
+
+def _retarget_to_swapped_loader(loop: "TrainLoop") -> None:
+    """Find the epoch to stop before anew where ``on_train_begin`` may have brought another loader (Q03)."""
+    state, length = loop._compat, _evaluation.length_of(loop.train_loader)
+    before, iterations = state.target.num_epochs, state.target.num_iterations
+    if iterations <= 0:
+        return
+    if before is None:
+        _retarget(loop)
+        return
+    # More epochs than needed do no harm: the iterations end the fit.
+    base = loop.epoch if state.quirks.fixed("Q02") else 0
+    falls_short = bool(length) and before < base + plan.epochs_for(iterations, length or 1)
+    if state.quirks.fixed("Q03"):
+        _retarget(loop)
+    if falls_short:
+        state.quirks.met("Q03", f"num_iterations={iterations} takes more epochs of the loader that is there now")
+
+
+def _note_auto_eval(loop: "TrainLoop") -> None:
+    """Count an ``end_auto_eval`` that is off only for its type, or on in spite of it (Q17)."""
+    given, quirks = loop.end_auto_eval, loop._compat.quirks
+    if type(given) in (bool, int) or plan.auto_eval(given, lenient=True) is False:
+        return
+    state = "on all the same" if quirks.fixed("Q17") else "off"
+    quirks.met("Q17", f"end_auto_eval={given!r} is neither a bool nor an int, so it is {state}")
+
+
+def _note_inherited(loop: "TrainLoop", stop: int) -> None:
+    """Count what earlier fits change in this one (Q01, Q02, Q05), now that the epochs to run are known."""
+    quirks, was, epoch = loop._compat.quirks, loop._compat.inherited, loop.epoch
+    skipped = int(quirks.fixed("Q01"))
+    if was.epoch_ran and epoch == was.epoch + skipped and epoch < stop + skipped:
+        done = f"leaves out epoch {was.epoch}" if skipped else f"runs epoch {epoch} again"
+        quirks.met("Q01", f"this fit {done}, which an earlier fit ran")
+    length, target = _evaluation.length_of(loop.train_loader), loop._compat.target
+    if target.num_iterations > 0 and was.batches and _batches_in_all(loop, length) != target.num_iterations:
+        counted = "leaves out" if quirks.fixed("Q02") else "includes"
+        quirks.met("Q02", f"num_iterations={target.num_iterations} {counted} the {was.batches} of earlier fits")
+    reached_at_once = target.num_iterations > 0 and target.last_batch - loop.total_iteration_idx <= (length or 0)
+    if was.stopped and stop - epoch > 1 and not reached_at_once and (quirks.fixed("Q05") or loop.early_stop):
+        done = (
+            "early_stop of an earlier fit is cleared"
+            if quirks.fixed("Q05")
+            else ("early_stop is still set from an earlier fit, so this fit runs one epoch")
+        )
+        quirks.met("Q05", done)
+
+
+def _batches_in_all(loop: "TrainLoop", length: int | None) -> int | None:
+    """Count the batches of this fit if ``num_iterations`` counts those of all fits; ``None`` if it is open."""
+    iterations, trained = loop._compat.target.num_iterations, loop._compat.inherited.batches
+    if not length:
+        return iterations - trained if iterations > trained else None
+    in_epochs = max(plan.epochs_for(iterations, length) - loop.epoch, 0) * length
+    return min(iterations - trained, in_epochs) if iterations > trained else in_epochs
 
 
 def _warn_of_averages(loop: "TrainLoop", epochs: int) -> None:
@@ -160,17 +215,17 @@ def _warn_of_averages(loop: "TrainLoop", epochs: int) -> None:
         batches = len(loop.train_loader)
         if batches % window and _reaches_the_end_of_an_epoch(loop, batches):
             rest = batches % window
-            quirks.warn(
+            quirks.foretell(
                 "Q11",
                 f"{batches} batches in windows of {window}: the last window has {rest}, and its losses are divided by"
                 f" {window} all the same",
             )
     evaluated = auto_eval(loop) is not False
     if evaluated and epochs > 1 and _evaluation.is_shuffled(loop.train_loader) and not quirks.fixed("Q18"):
-        quirks.warn("Q18")
+        quirks.foretell("Q18")
     loaders = [loop.train_loader, *([loop.validation_loader, loop.test_loader] if evaluated else [])]
     if any(map(_evaluation.has_smaller_batch, loaders)) and not quirks.fixed("Q19"):
-        quirks.warn("Q19")
+        quirks.foretell("Q19")
 
 
 def _reaches_the_end_of_an_epoch(loop: "TrainLoop", batches: int) -> bool:
@@ -193,10 +248,7 @@ def auto_eval(loop: "TrainLoop") -> bool | int:
     Args:
         loop: The facade.
     """
-    quirks = loop._compat.quirks
-    value = plan.auto_eval(loop.end_auto_eval, quirks.fixed("Q17"))
-    if value is False and loop.end_auto_eval is not None and loop.end_auto_eval is not False:
-        quirks.warn("Q17", f"end_auto_eval={loop.end_auto_eval!r} is neither a bool nor an int, so it is off")
+    value = plan.auto_eval(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
     return False if value is None else value
 
 
@@ -210,11 +262,15 @@ def amp_is_on(quirks: QuirkSettings, use_amp: Any) -> bool:
     on = use_amp is True or isinstance(use_amp, dict)
     if not on and use_amp:
         on = quirks.fixed("Q21")
-        if not on:
-            quirks.warn("Q21", f"use_amp={use_amp!r} is neither True nor a dict, so it is off")
+        # Without a CUDA device nothing is on in any case.
+        tell = quirks.met if torch.cuda.is_available() else quirks.foretell
+        tell("Q21", f"use_amp={use_amp!r} is neither True nor a dict, so it is {'on all the same' if on else 'off'}")
     if on and not torch.cuda.is_available():
-        quirks.warn("Q22", "there is no CUDA device, so use_amp trains in float32")
+        quirks.foretell("Q22", _AMP_ON_CPU)
     return on
+
+
+_AMP_ON_CPU = "there is no CUDA device, so use_amp trains in float32"
 
 
 def divisor(loop: "TrainLoop") -> int:
@@ -229,96 +285,3 @@ def divisor(loop: "TrainLoop") -> int:
     batches = len(loop.train_loader)
     rest = batches % window
     return rest if loop.iteration >= batches - rest else window
-
-
-def check_single_loss(loop: "TrainLoop", loss: torch.Tensor) -> None:
-    """Refuse a loss that cannot be back-propagated, before anything is.
-
-    Args:
-        loop: The facade.
-        loss: A tensor that is no ``MultiLoss``.
-
-    Raises:
-        LossError: It is not a single number, or there are several optimizers.
-    """
-    if loss.numel() != 1:
-        raise LossError(
-            f"get_loss returned a tensor of shape {tuple(loss.shape)}. Return one number for the batch, such as its"
-            " mean, or a MultiLoss of several."
-        )
-    if loop.num_optimizers > 1:
-        raise LossError(
-            f"get_loss returned a single loss, and there are {loop.num_optimizers} optimizers: each would"
-            " back-propagate it again. Return a MultiLoss with one loss for each, or pass a single optimizer."
-        )
-
-
-def settle_surplus_losses(loop: "TrainLoop", losses: MultiLoss) -> None:
-    """Warn of, or with the switch back-propagate, the losses that no optimizer asks for.
-
-    Args:
-        loop: The facade; its last optimizer's loss has just been back-propagated.
-        losses: The losses of the batch.
-    """
-    state, quirk = loop._compat, "Q42" if loop.num_optimizers == 1 else "Q43"
-    if "surplus" in state.told:
-        return
-    names = losses.optimizer_loss_map
-    # A loss without a graph is kept only to be reported.
-    surplus = [
-        index
-        for index, name in names.items()
-        if index >= loop.num_optimizers and getattr(losses.loss_dict.get(name), "requires_grad", False)
-    ]
-    if state.quirks.fixed(quirk):
-        for index in surplus:
-            losses.backward(index, loop.iteration, loop.amp_scaler)
-        return
-    state.told.add("surplus")
-    if surplus:
-        listed = ", ".join(repr(names[index]) for index in surplus)
-        state.quirks.warn(quirk, f"no optimizer back-propagates the losses {listed}")
-
-
-def settle_leaked_gradients(loop: "TrainLoop") -> None:
-    """Warn of, or with the switch clear, gradients that a later loss left on an earlier optimizer's parameters.
-
-    Args:
-        loop: The facade; all of its optimizers have just stepped.
-    """
-    state = loop._compat
-    if state.quirks.fixed("Q46"):
-        _clear_gradients(loop)
-    elif "leak" not in state.told:
-        state.told.add("leak")
-        optimizers = getattr(loop.optimizer, "optimizer_list", [])
-        groups = (group for optimizer in optimizers for group in getattr(optimizer, "param_groups", []))
-        if _have_gradient(parameter for group in groups for parameter in group["params"]):
-            state.quirks.warn("Q46")
-
-
-def note_skipped_step(loop: "TrainLoop", optimizer_idx: int) -> None:
-    """Note whether the gradient scaler skipped the step of an optimizer.
-
-    Args:
-        loop: The facade.
-        optimizer_idx: The optimizer that has just been stepped.
-    """
-    state = loop._compat
-    # A scaler that the user put in place does not say.
-    skipped = getattr(loop.amp_scaler, "last_step_skipped", False)
-    state.last_update_skipped = skipped or (optimizer_idx > 0 and state.last_update_skipped)
-    if skipped and not state.quirks.fixed("Q24"):
-        state.quirks.warn("Q24")
-
-
-def _clear_gradients(loop: "TrainLoop") -> None:
-    if isinstance(loop.optimizer, MultiOptimizer):
-        for index in range(len(loop.optimizer)):
-            loop.optimizer.zero_grad(index, loop.iteration)
-    elif loop.optimizer is not None:
-        loop.optimizer.zero_grad()
-
-
-def _have_gradient(parameters: Iterable[torch.nn.Parameter]) -> bool:
-    return any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in parameters)

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from compat import _console
-from compat._lightning import cadence, course
+from compat._lightning import cadence, course, steps, tally
 from compat._lightning.surroundings import Surroundings
 from compat.losses import MultiOptimizer
 
@@ -182,6 +182,7 @@ def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
         rule = "=" * 80
         _console.say(f"\n\n{rule}\n{rule}\nEpoch: {epoch}")
     loop.callbacks_handler.execute_epoch_begin()
+    tally.epoch_began(loop)
 
 
 def end_epoch(loop: "TrainLoop") -> bool:
@@ -193,6 +194,7 @@ def end_epoch(loop: "TrainLoop") -> bool:
     Returns:
         Whether it was the last one of this fit.
     """
+    tally.epoch_trained(loop)
     loop.auto_execute_end_of_epoch()
     loop.callbacks_handler.execute_epoch_end()
     loop.message_service.end_of_epoch_trigger()
@@ -234,7 +236,7 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
         if loop.amp_scaler.is_enabled():
             loop.amp_scaler.update()
         if loop.num_optimizers > 1:
-            course.settle_leaked_gradients(loop)
+            steps.settle_leaked_gradients(loop)
     if handler.cbs_on_batch_end:
         handler.execute_batch_end()
     return updated
@@ -249,8 +251,11 @@ def _backward(loop: "TrainLoop", loss: Any, optimizer_idx: int) -> None:
 def _several_optimizers(loop: "TrainLoop", loss: Any) -> None:
     indices = range(loop.num_optimizers)
     if loop._compat.backward_before_steps:
-        for optimizer_idx in indices:
+        _backward(loop, loss, 0)
+        owned = steps.owned_gradients(loop)
+        for optimizer_idx in indices[1:]:
             _backward(loop, loss, optimizer_idx)
+        steps.note_order_of_steps(loop, owned)
         for optimizer_idx in indices:
             loop._optimizer_step(optimizer_idx)
         for optimizer_idx in indices:

@@ -40,6 +40,7 @@ __all__ = [
     "epochs_for",
     "is_own",
     "loader_problems",
+    "note_arguments",
     "plan_fit",
     "refuse_gpu_mode",
     "training_steps",
@@ -250,6 +251,20 @@ def _optimizer_problems(optimizer: Any) -> list[CompatError]:
     ]
 
 
+def note_arguments(loop: "TrainLoop", callbacks: Any, unknown: Iterable[str]) -> None:
+    """Count arguments of ``fit`` that the old loop cannot take or does not look at (Q08, Q09).
+
+    Args:
+        loop: The facade.
+        callbacks: ``fit(callbacks=)``.
+        unknown: The names of keyword arguments that ``fit`` does not have.
+    """
+    if unknown:
+        loop._compat.quirks.met("Q08", unknown_arguments(unknown))
+    if callbacks is not None and not isinstance(callbacks, list):
+        loop._compat.quirks.met("Q09", f"callbacks is a {type(callbacks).__name__}")
+
+
 def unknown_arguments(names: Iterable[str]) -> str:
     """Say what is to be said of keyword arguments that ``fit`` does not know.
 
@@ -301,10 +316,11 @@ def _may_swap_loaders(callbacks: Sequence[AbstractCallback]) -> bool:
     """Tell whether a callback has a hook that runs before the first batch, and so may bring another loader."""
     hooks = ("on_train_loop_registration", "on_train_begin", "on_epoch_begin")
     own_check = AbstractCallback.register_train_loop_object
+    # A mock passes for a callback, and its class has none of these.
     return any(
-        type(callback).register_train_loop_object is not own_check
+        getattr(type(callback), "register_train_loop_object", None) is not own_check
         or any(
-            getattr(type(callback), hook) is not getattr(AbstractCallback, hook)
+            getattr(type(callback), hook, None) is not getattr(AbstractCallback, hook)
             and not is_empty_function(getattr(callback, hook))
             for hook in hooks
         )
@@ -415,11 +431,11 @@ def training_steps(loop: "TrainLoop", num_epochs: int, num_iterations: int) -> i
     else:
         full = batches // window * num_epochs
         real = _updates(batches * num_epochs, batches, window) if batches else full
-    if loop._compat.quirks.fixed("Q13"):
-        return real
+    returned = real if loop._compat.quirks.fixed("Q13") else full
     if full != real:
-        loop._compat.quirks.warn("Q13", f"get_num_training_steps() returns {full}, and the fit makes {real} updates")
-    return full
+        told = f"get_num_training_steps() returns {returned}"
+        loop._compat.quirks.met("Q13", f"{told}, and the fit makes {real} updates, {full} of them with full windows")
+    return returned
 
 
 def _updates(batches: int, epoch_batches: int, window: int) -> int:

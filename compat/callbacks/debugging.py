@@ -70,6 +70,8 @@ class DataSubsetTestRun(AbstractCallback):
         """Replace the loaders by lists of their first batches."""
         loop = self.train_loop_obj
         fixed = state_of(loop).quirks.fixed("Q78")
+        if self.num_train_batches == 0 and fixed:
+            state_of(loop).quirks.met("Q78", "the training loader is left alone")
         if self.num_train_batches > 0 or not fixed:
             self._replace("train_loader", self.num_train_batches, give_back=fixed)
         if self.num_val_batches > 0:
@@ -83,15 +85,17 @@ class DataSubsetTestRun(AbstractCallback):
         subset = self.subset_data_loader(whole, num_batches)
         setattr(loop, name, subset)
 
-        def restore() -> None:
+        def settle() -> None:
             # Somebody else may have put in another loader meanwhile: that one stays.
-            if getattr(loop, name) is subset:
+            if getattr(loop, name) is not subset:
+                return
+            if give_back:
                 setattr(loop, name, whole)
                 # What was computed on the subset is not what the whole loader gives.
                 loop.prediction_store._forget(_STORED[name])
+            state_of(loop).quirks.met("Q78", f"{name} {'is given back' if give_back else 'stays replaced'}")
 
-        if give_back:
-            state_of(loop).run_after_fit(restore)
+        state_of(loop).run_after_fit(settle)
 
     @staticmethod
     def subset_data_loader(data_loader: Iterable[Any], num_batches: int) -> list[Any]:

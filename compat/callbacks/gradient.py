@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from compat._console import say
+from compat._loop_state import state_of
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidTypeError, MissingAttributeError
 from compat.losses import MultiOptimizer
@@ -98,6 +99,8 @@ class GradientStatsPrint(AbstractCallback):
         on_every_grad_update: Print a report after each backward pass too (the first optimizer's).
     """
 
+    _missed = False
+
     def __init__(
         self, model_layers_extract_def: Callable[[Any], Iterable[Any]], on_every_grad_update: bool = False
     ) -> None:
@@ -164,6 +167,9 @@ class GradientStatsPrint(AbstractCallback):
             self.gradients_report()
         finally:
             self._reported = {}
+        if self._missed:
+            self._missed = False
+            state_of(self.train_loop_obj).quirks.met("Q75")
         self._watch_optimizers()
 
     def gradients_report(self) -> None:
@@ -182,6 +188,7 @@ class GradientStatsPrint(AbstractCallback):
                     "weight to show the gradient of. Return layers with a weight, such as torch.nn.Linear."
                 )
             gradient = self._reported.get(index, weight.grad)
+            self._missed = self._missed or (weight.grad is None and gradient is not None)
             if gradient is None:
                 say(f"Layer {index} grad are None")
             else:

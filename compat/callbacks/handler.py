@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._console import say
+from compat._ledger import happened, used
 from compat._loop_state import state_of
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
@@ -66,6 +67,7 @@ class CallbacksHandler:
         self.cbs_on_after_batch_prediction: list[AbstractCallback] = []
         self.registered_cbs: list[list[AbstractCallback]] = [getattr(self, f"cbs_{name}") for name in _POSITIONS]
         self._idle_hooks: list[tuple[AbstractCallback, int]] = []
+        self._switched_on = False
 
     def register_callbacks(
         self, callbacks: Callbacks, cache_callbacks: bool = False, print_callbacks: bool = False
@@ -83,6 +85,9 @@ class CallbacksHandler:
             MissingAttributeError: A callback without what the base constructor sets.
         """
         given = _as_list(callbacks)
+        # What is only put aside may be any sequence in the old library too.
+        if isinstance(callbacks, AbstractCallback) or not (cache_callbacks or isinstance(callbacks, list | None)):
+            state_of(self.train_loop_obj).quirks.met("Q09", f"callbacks is a {type(callbacks).__name__}")
         if cache_callbacks:
             self.callbacks_cache.extend(given)
             return
@@ -98,6 +103,7 @@ class CallbacksHandler:
         _sort(self.train_loop_obj.callbacks)
         self.split_on_execution_position(registered)
         if _waiting_hooks(registered) and state_of(self.train_loop_obj).quirks.fixed("Q88"):
+            self._switched_on = self._switched_on or not self.train_loop_obj.grad_cb_used
             self.train_loop_obj.grad_cb_used = True
         if print_callbacks:
             self.print_registered_callback_names()
@@ -120,18 +126,19 @@ class CallbacksHandler:
         kept = []
         for callback in callbacks:
             if id(callback) in seen:
+                again = "left out" if quirks.fixed("Q07") else "registered again: each of its hooks runs twice"
+                quirks.met(
+                    "Q07",
+                    f"the {type(callback).__name__} object passed to this loop is registered already, and is {again}",
+                )
                 if quirks.fixed("Q07"):
                     continue
-                quirks.warn(
-                    "Q07",
-                    f"the {type(callback).__name__} object passed to this loop is registered already, and is "
-                    "registered again: each of its hooks runs twice",
-                )
             seen.add(id(callback))
             kept.append(callback)
         return kept
 
     def _registered(self, callback: AbstractCallback) -> AbstractCallback:
+        used(callback)
         registered: Any = callback.register_train_loop_object(self.train_loop_obj)
         if not isinstance(registered, AbstractCallback):
             raise MissingAttributeError(
@@ -141,12 +148,16 @@ class CallbacksHandler:
         return registered
 
     def check_gradient_hooks(self) -> None:
-        """Warn of gradient hooks in a loop that does not run them (Q88); called once ``on_train_begin`` is over."""
+        """Count gradient hooks that nobody has switched on (Q88); called once ``on_train_begin`` is over."""
+        quirks, is_on = state_of(self.train_loop_obj).quirks, self.train_loop_obj.grad_cb_used
+        if is_on and not self._switched_on:
+            return
         waiting = _waiting_hooks(self.train_loop_obj.callbacks)
-        if waiting and not self.train_loop_obj.grad_cb_used:
-            state_of(self.train_loop_obj).quirks.warn(
+        if waiting:
+            run = "run all the same" if is_on else "will not run"
+            quirks.met(
                 "Q88",
-                f"{', '.join(waiting)} will not run, since no callback has set grad_cb_used "
+                f"{', '.join(waiting)} {run}, since no callback has set grad_cb_used "
                 "(self.train_loop_obj.grad_cb_used = True in on_train_loop_registration does)",
             )
 
@@ -238,6 +249,9 @@ class CallbacksHandler:
         """
         for callback in callbacks:
             placed = self._registered(callback) if register_train_loop else callback
+            if any(_code_of(getattr(placed, name)) is None for name in _POSITIONS):
+                # It was an error, so there is nothing to switch back to.
+                happened("Q87", "fixed", f"a hook of {type(placed).__name__} is no Python function")
             for position, name in enumerate(_POSITIONS):
                 if _has_hook(placed, name):
                     self.registered_cbs[position].append(placed)
@@ -248,11 +262,15 @@ class CallbacksHandler:
 
     def _take_up_patched_hooks(self) -> None:
         """Put callbacks into the lists of hooks that were empty at registration and are not any more (Q87)."""
-        idle = []
+        quirks, idle = state_of(self.train_loop_obj).quirks, []
+        fixed = quirks.fixed("Q87")
         for callback, position in self._idle_hooks:
             if _has_hook(callback, _POSITIONS[position]):
-                self.registered_cbs[position].append(callback)
-                _sort(self.registered_cbs[position])
+                hook = f"{type(callback).__name__}.{_POSITIONS[position]}"
+                quirks.met("Q87", f"{hook} was put in after the registration and {'runs' if fixed else 'never runs'}")
+                if fixed:
+                    self.registered_cbs[position].append(callback)
+                    _sort(self.registered_cbs[position])
             else:
                 idle.append((callback, position))
         self._idle_hooks = idle
@@ -349,7 +367,10 @@ class CallbacksHandler:
         if isinstance(item, str):
             return any(callback.callback_name == item for callback in self.train_loop_obj.callbacks)
         # The exact type, as in the old library: a base class is not found through its subclasses (Q89).
-        return any(type(callback) is item for callback in self.train_loop_obj.callbacks)
+        found = any(type(callback) is item for callback in self.train_loop_obj.callbacks)
+        if not found and isinstance(item, type) and any(isinstance(one, item) for one in self.train_loop_obj.callbacks):
+            state_of(self.train_loop_obj).quirks.met("Q89", f"{item.__name__} is registered as a subclass only")
+        return found
 
 
 def _as_list(callbacks: Any) -> list[Any]:
@@ -374,6 +395,10 @@ def _advice(given: Any) -> str:
     if isinstance(given, type) and issubclass(given, AbstractCallback):
         return f"This is the class: pass an instance, {given.__name__}(...)."
     return "A callback is an instance of a subclass of AbstractCallback."
+
+
+def _code_of(hook: Callable[..., Any]) -> Any:
+    return getattr(hook, "__code__", None)
 
 
 def _has_hook(callback: AbstractCallback, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,7 +54,11 @@ def _watched_values(train_loop_obj: "TrainLoop", monitor: str) -> list[Any]:
             "Watch one of these; val_loss needs a validation_loader, and a metric of another callback has to be "
             "recorded by one with a lower execution_order."
         )
-    values: list[Any] = history[monitor] or state_of(train_loop_obj).mean_losses.get(monitor, [])
+    values: list[Any] = history[monitor]
+    if not values:
+        values = state_of(train_loop_obj).mean_losses.get(monitor, [])
+        if values:
+            state_of(train_loop_obj).quirks.met("Q47", f"{monitor!r} is watched as the mean over the losses")
     if not values:
         filled = [str(name) for name, recorded in history.items() if recorded]
         raise EmptyMetricError(
@@ -84,6 +89,9 @@ class EarlyStopping(AbstractCallback):
         best_epoch: Its epoch.
     """
 
+    # The same callback under the other mode of a quirk, looking on until the two part.
+    _others: "dict[str, EarlyStopping] | None" = None
+
     def __init__(self, monitor: str = "val_loss", min_delta: float = 0.0, patience: int = 0) -> None:
         """Start with nothing observed."""
         super().__init__("EarlyStopping", execution_order=99)
@@ -95,6 +103,7 @@ class EarlyStopping(AbstractCallback):
         self.best_epoch = 0
         self._values_seen = 0
         self._last_seen_at: tuple[int, int] | None = None
+        self._others = None
 
     def on_epoch_end(self) -> None:
         """Compare the latest value with the best one, and stop when patience is over."""
@@ -105,24 +114,55 @@ class EarlyStopping(AbstractCallback):
         # Registered twice, it looks twice in one epoch (Q07): that is no epoch without a value.
         now = (self.train_loop_obj.epoch, self.train_loop_obj.total_iteration_idx)
         is_second_look, self._last_seen_at = now == self._last_seen_at, now
-        if is_stale and quirks.fixed("Q70"):
-            return
-
         value = values[-1]
-        if quirks.fixed("Q69"):
-            is_over = self._count_as_usual(value)
-        else:
+        usual, waits = quirks.fixed("Q69"), quirks.fixed("Q70")
+        others = self._look_on()
+        if not usual and not (waits and is_stale):
             self._warn_of_direction_and_nan(value)
-            is_over = self._count(value)
-        if is_stale and not is_second_look and self.patience_count < self.patience:
-            quirks.warn(
+        is_over = self._look(value, is_stale, usual=usual, waits=waits)
+        if is_stale and not is_second_look and not waits and self.patience_count < self.patience:
+            quirks.foretell(
                 "Q70",
                 f"epoch {self.train_loop_obj.epoch} has no new value of {self.monitor!r}, and EarlyStopping counts it "
                 "as an epoch without improvement",
             )
+        for quirk, modes in (("Q69", (not usual, waits)), ("Q70", (usual, not waits))):
+            if quirk in others:
+                is_over_there = others[quirk]._look(value, is_stale, usual=modes[0], waits=modes[1])
+                self._part(quirk, is_over, is_over_there)
         if is_over:
             self.train_loop_obj.early_stop = True
             say(f"Early stopping at epoch: {self.train_loop_obj.epoch}. Best recorded epoch: {self.best_epoch}.")
+
+    def _look(self, value: Any, is_stale: bool, *, usual: bool, waits: bool) -> bool:
+        """Take a value in, in the way that the modes of Q69 and Q70 say, and tell whether patience is over."""
+        if is_stale and waits:
+            return False
+        return self._count_as_usual(value) if usual else self._count(value)
+
+    def _look_on(self) -> dict[str, "EarlyStopping"]:
+        if self._others is None:
+            self._others = {}
+            self._others = {quirk: copy(self) for quirk in ("Q69", "Q70")}
+        return self._others
+
+    def _part(self, quirk: str, is_over: bool, is_over_there: bool) -> None:
+        """Count the first epoch in which one mode of a quirk stops the training and the other does not."""
+        if is_over == is_over_there:
+            return
+        others = self._look_on()
+        del others[quirk]
+        loop = self.train_loop_obj
+        last = state_of(loop).target.num_epochs
+        # The fit ends here in either case.
+        if last is None or loop.epoch + 1 < last:
+            text = f"EarlyStopping {'stops' if is_over else 'goes on'} after epoch {loop.epoch}"
+            if quirk == "Q69" and not is_over and self.patience_count == 0:
+                text = (
+                    f"EarlyStopping(patience={self.patience}) has met {self.patience} in a row without improvement, and"
+                    " goes on for one more epoch"
+                )
+            state_of(loop).quirks.met(quirk, text)
 
     def _count(self, value: Any) -> bool:
         if self.best_performance is None:
@@ -133,12 +173,6 @@ class EarlyStopping(AbstractCallback):
             self.patience_count = self.patience
         else:
             self.patience_count -= 1
-            if self.patience_count == 0:
-                state_of(self.train_loop_obj).quirks.warn(
-                    "Q69",
-                    f"EarlyStopping(patience={self.patience}) has met {self.patience} in a row without improvement, and"
-                    " goes on for one more epoch",
-                )
         return self.patience_count < 0
 
     def _count_as_usual(self, value: Any) -> bool:
@@ -169,9 +203,11 @@ class EarlyStopping(AbstractCallback):
             self.monitor, _USUALLY_MINIMISED
         )
         if not _has_loss_or_error(self.monitor) and not is_surely_maximised:
-            quirks.warn("Q69", f"EarlyStopping maximises {self.monitor!r}, whose name holds neither 'loss' nor 'error'")
+            quirks.foretell(
+                "Q69", f"EarlyStopping maximises {self.monitor!r}, whose name holds neither 'loss' nor 'error'"
+            )
         if self.best_performance is None and _is_nan(value):
-            quirks.warn("Q69", f"the first value of {self.monitor!r} is NaN, and no later value is better than NaN")
+            quirks.foretell("Q69", f"the first value of {self.monitor!r} is NaN, and no later value is better than NaN")
 
 
 class ThresholdEarlyStopping(AbstractCallback):
@@ -202,6 +238,8 @@ class ThresholdEarlyStopping(AbstractCallback):
             is_worse = value > self.threshold if _has_loss_or_error(self.monitor) else value < self.threshold
         except TypeError as error:
             raise _not_a_number(type(self).__name__, self.monitor, value) from error
+        if _is_nan(value):
+            state_of(self.train_loop_obj).quirks.met("Q71", f"the value of {self.monitor!r} is NaN")
         self.patience_count = self.patience_count - 1 if is_worse else self.patience
         if self.patience_count < 0:
             self.train_loop_obj.early_stop = True

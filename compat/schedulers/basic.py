@@ -190,12 +190,11 @@ class ReduceLROnPlateauScheduler(GeneralLRSchedulerCallback):
         recorded = len(history[first]) if first in history else 0
         if recorded == self._recorded:
             quirks = state_of(loop).quirks
+            quirks.met("Q92")
             if quirks.fixed("Q92"):
                 for name, value in values.items():
                     loop.insert_metric_result_into_history(name, float(value))
                 recorded += 1
-            else:
-                quirks.warn("Q92")
         self._recorded = recorded
 
 
@@ -261,8 +260,10 @@ class LambdaLRScheduler(GeneralLRSchedulerCallback):
         if self.execute_batch_end and loop.should_execute_optimizer_update():
             # Q24: a step that the gradient scaler skipped for an overflow counts, unless the switch says otherwise.
             state = state_of(loop)
-            if state.last_update_skipped and state.quirks.fixed("Q24"):
-                return
+            if state.last_update_skipped:
+                state.quirks.met("Q24")
+                if state.quirks.fixed("Q24"):
+                    return
             self.scheduler.step()
 
 

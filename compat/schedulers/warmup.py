@@ -83,6 +83,7 @@ class _WarmupScheduler(LambdaLRScheduler):
             **kwargs,
         )
         self.callback_name = name
+        self._began_at: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the torch scheduler, without the multiplier.
@@ -101,8 +102,20 @@ class _WarmupScheduler(LambdaLRScheduler):
             is_fixed = quirks.fixed("Q91")
             self.scheduler_args["lr_lambda"] = partial(multiplier, first_step_counts=is_fixed)
             if multiplier.keywords["warmup"] > 0 and not is_fixed:
-                quirks.warn("Q91")
-        return super().register_train_loop_object(train_loop_obj)
+                quirks.foretell("Q91")
+        callback = super().register_train_loop_object(train_loop_obj)
+        self._began_at = self.scheduler.last_epoch
+        return callback
+
+    def on_epoch_end(self) -> None:
+        """Step as for every lambda scheduler; count once that the first updates had another learning rate (Q91)."""
+        super().on_epoch_end()
+        multiplier = self.scheduler_args["lr_lambda"]
+        if self._began_at is None or self.scheduler.last_epoch == self._began_at:
+            return
+        if isinstance(multiplier, partial) and self._began_at < multiplier.keywords.get("warmup", 0):
+            state_of(self.train_loop_obj).quirks.met("Q91")
+        self._began_at = None
 
 
 class ConstantWithWarmupScheduler(_WarmupScheduler):
