@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     # For type checkers only. At run time `__getattr__` finds the same homes in the table; a test compares the two.
     from compat import quirks
     from compat._console import verbose
+    from compat._dropin.importing import install, uninstall
+    from compat._dropin.notebook import load_ipython_extension, unload_ipython_extension
     from compat.callbacks.abstract import AbstractCallback
     from compat.callbacks.debugging import DataSubsetTestRun, FunctionOnTrainLoop, ListRegisteredCallbacks
+    from compat.callbacks.evaluation import ModelPerformanceEvaluation
     from compat.callbacks.gradient import (
         GradientCallbackBase,
         GradientStatsPrint,
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
         GradValueClip,
     )
     from compat.callbacks.handler import CallbacksHandler
+    from compat.callbacks.reports import MetricHistoryRename, ModelPerformancePrintReport, TrainHistoryFormatter
     from compat.callbacks.stopping import (
         AllPredictionsSame,
         EarlyStopping,
         TerminateOnNaN,
         ThresholdEarlyStopping,
     )
+    from compat.cloud import gcs_available_options, s3_available_options
     from compat.data import (
         BasicDataset,
         ListDataset,
@@ -49,6 +54,23 @@ if TYPE_CHECKING:
         keep_list_transf,
         torch_cat_transf,
     )
+    from compat.experiment.basic_packages import (
+        BinaryClassificationResultPackage,
+        ClassificationResultPackage,
+        GeneralResultPackage,
+        RegressionResultPackage,
+    )
+    from compat.experiment.classification import (
+        AccuracyMetric,
+        F1ScoreMetric,
+        PrecisionMetric,
+        PrecisionRecallCurveAUCMetric,
+        RecallMetric,
+        ROCAUCMetric,
+    )
+    from compat.experiment.combined_packages import MultipleResultPackageWrapper, PreCalculatedResultPackage
+    from compat.experiment.metrics import AbstractBaseMetric, MeanAbsoluteErrorMetric, MeanSquaredErrorMetric
+    from compat.experiment.packages import AbstractResultPackage
     from compat.history import TrainingHistory
     from compat.losses import MultiLoss, MultiOptimizer
     from compat.messages import Message, MessageHandling, MessageService
@@ -60,7 +82,11 @@ if TYPE_CHECKING:
         TTBasicMultiGPUModel,
         TTModel,
     )
+    from compat.nlp.collate import qa_concat_ctx_span_collate_fn
+    from compat.nlp.core import find_sub_list, normalize_string, str2bool, unicode_to_ascii
+    from compat.nlp.vocabulary import Vocabulary
     from compat.predictions import ModelPredictionStore
+    from compat.predictor import PyTorchModelPredictor
     from compat.schedulers.basic import (
         AbstractScheduler,
         GeneralLRSchedulerCallback,
@@ -77,23 +103,42 @@ if TYPE_CHECKING:
         LinearWithWarmupScheduler,
     )
     from compat.train_loop import TrainLoop
-    from compat.utils import combine_prediction_metadata_batches, is_empty_function
+    from compat.utils import (
+        combine_dict_elements,
+        combine_prediction_metadata_batches,
+        copy_function,
+        create_folder_hierarchy,
+        flatten_combine_dict,
+        flatten_dict,
+        flatten_list_of_lists,
+        function_exists,
+        is_empty_function,
+        unzip_file,
+        zip_folder,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AbstractBaseMetric",
     "AbstractCallback",
     "AbstractModelFeedDefinition",
+    "AbstractResultPackage",
     "AbstractScheduler",
+    "AccuracyMetric",
     "AllPredictionsSame",
     "BasicDataset",
+    "BinaryClassificationResultPackage",
     "CallbacksHandler",
+    "ClassificationResultPackage",
     "ConstantWithWarmupScheduler",
     "CosineWithWarmupScheduler",
     "DataSubsetTestRun",
     "EarlyStopping",
+    "F1ScoreMetric",
     "FunctionOnTrainLoop",
     "GeneralLRSchedulerCallback",
+    "GeneralResultPackage",
     "GradNormClip",
     "GradValueClip",
     "GradientCallbackBase",
@@ -103,33 +148,68 @@ __all__ = [
     "LinearWithWarmupScheduler",
     "ListDataset",
     "ListRegisteredCallbacks",
+    "MeanAbsoluteErrorMetric",
+    "MeanSquaredErrorMetric",
     "Message",
     "MessageHandling",
     "MessageService",
+    "MetricHistoryRename",
+    "ModelPerformanceEvaluation",
+    "ModelPerformancePrintReport",
     "ModelPredictionStore",
     "ModelWrap",
     "MultiGPUModelWrap",
     "MultiLoss",
     "MultiOptimizer",
     "MultiStepLRScheduler",
+    "MultipleResultPackageWrapper",
+    "PreCalculatedResultPackage",
+    "PrecisionMetric",
+    "PrecisionRecallCurveAUCMetric",
+    "PyTorchModelPredictor",
+    "ROCAUCMetric",
+    "RecallMetric",
     "ReduceLROnPlateauMetricScheduler",
     "ReduceLROnPlateauScheduler",
+    "RegressionResultPackage",
     "StepLRScheduler",
     "TTBasicModel",
     "TTBasicMultiGPUModel",
     "TTModel",
     "TerminateOnNaN",
     "ThresholdEarlyStopping",
+    "TrainHistoryFormatter",
     "TrainLoop",
     "TrainingHistory",
+    "Vocabulary",
     "append_concat_predictions",
     "append_predictions",
+    "combine_dict_elements",
     "combine_prediction_metadata_batches",
+    "copy_function",
+    "create_folder_hierarchy",
+    "find_sub_list",
+    "flatten_combine_dict",
+    "flatten_dict",
+    "flatten_list_of_lists",
+    "function_exists",
+    "gcs_available_options",
+    "install",
     "is_empty_function",
     "keep_list_transf",
+    "load_ipython_extension",
+    "normalize_string",
+    "qa_concat_ctx_span_collate_fn",
     "quirks",
+    "s3_available_options",
+    "str2bool",
     "torch_cat_transf",
+    "unicode_to_ascii",
+    "uninstall",
+    "unload_ipython_extension",
+    "unzip_file",
     "verbose",
+    "zip_folder",
 ]
 
 
@@ -137,12 +217,20 @@ if not TYPE_CHECKING:
     # Hidden from type checkers, which would take any name for a good one.
     def __getattr__(name: str) -> Any:
         """Import a public name from its home when it is first used."""
-        if name not in __all__:
+        if name.startswith("_"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         # Here and not above: whoever only asks for the version should not pay for reading the table.
-        from compat._surface import homes, resolve
+        from compat import _surface
 
-        value = resolve(homes()[name])
+        if name in __all__:
+            value = _surface.resolve(_surface.homes()[name])
+        elif old := _surface.unserved().get(name):
+            from compat._placeholders import placeholder
+
+            value = placeholder(old)
+        else:
+            near = _surface.nearest(name, {*__all__, *_surface.unserved()})
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{near}")
         globals()[name] = value
         return value
 

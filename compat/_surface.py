@@ -3,8 +3,9 @@
 The table is read once, when somebody first asks. It is checked by the tests, not here: what ships has passed them.
 """
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module, resources
@@ -22,11 +23,15 @@ class Member:
         status: One of ``STATUSES``.
         quirks: Ids of the oddities that show in it.
         why: What differs, or why it is refused; empty for ``same``.
+        served: One of ``SERVED``; empty if it is as for the whole class.
+        versions: The versions of AIToolbox of whose code this is said; empty if of 1.8.
     """
 
     status: str
     quirks: tuple[str, ...] = ()
     why: str = ""
+    served: str = ""
+    versions: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,14 @@ class Name:
         status: One of ``STATUSES``.
         served: One of ``SERVED``: who does the work.
         native: How the same thing is said in Lightning alone.
-        versions: The versions of AIToolbox that had it; empty if 1.8 still has.
+        versions: The versions of AIToolbox that had it under this path; empty if 1.8 still has.
         also: Other packages of the reference that export it.
         quirks: Ids of the oddities that show in it.
         why: What differs, or why it is refused; empty for ``same``.
         members: The members that are not plainly the same.
-        arguments: The arguments that are not plainly the same: ``parameter``, ``parameter=value`` or, of a member,
-            ``member(parameter)`` and ``member(parameter=value)``.
+        arguments: The arguments that are not plainly the same: ``parameter``, ``parameter=value`` or ``#3``, the third
+            place; of a member ``member(parameter)``, ``member(parameter=value)``, ``member(#3)``, and ``member()`` for
+            a call or an override without arguments.
     """
 
     old: str
@@ -75,6 +81,11 @@ class Name:
         """Whether it does something here, be it the same or not."""
         return self.status in ("same", "differs")
 
+    @property
+    def is_alias(self) -> bool:
+        """Whether it is served by something of another name."""
+        return self.is_served and self.short != self.ours.rpartition(".")[2]
+
 
 @dataclass(frozen=True)
 class Module:
@@ -82,11 +93,11 @@ class Module:
 
     Attributes:
         path: Its import path in the reference.
-        status: ``same``, or ``refused`` for one that is gone and has nothing in its place.
+        status: ``same``, ``differs``, or ``refused`` for one that is gone and has nothing in its place.
         now: Where it went in AIToolbox 1.8; empty if it did not move.
         versions: The versions of AIToolbox that had it under this path; empty if 1.8 still has.
         holds: What it imported, and so gave away too: ``path`` or ``path as name``.
-        why: Why it is refused.
+        why: What differs, or why it is refused; empty for ``same``.
         native: How the same thing is said in Lightning alone.
     """
 
@@ -153,10 +164,12 @@ def parse(text: str) -> Surface:
 
 
 def _name(old: str, row: dict[str, Any]) -> Name:
-    parts = {part: {name: _member(said) for name, said in row.pop(part, {}).items()} for part in ("members", "arguments")}
-    lists = {part: tuple(row.pop(part, ())) for part in ("also", "quirks")}
-    texts = {"ours": "", "served": "emulated", "versions": "", "why": ""} | row
-    return Name(old=old, **parts, **lists, **texts)
+    whole: dict[str, Any] = {"ours": "", "served": "emulated", "versions": "", "why": ""} | row
+    for part in ("members", "arguments"):
+        whole[part] = {name: _member(said) for name, said in row.get(part, {}).items()}
+    for part in ("also", "quirks"):
+        whole[part] = tuple(row.get(part, ()))
+    return Name(old=old, **whole)
 
 
 def _module(path: str, row: dict[str, Any]) -> Module:
@@ -171,11 +184,24 @@ def _member(fields: dict[str, Any]) -> Member:
 def homes() -> Mapping[str, str]:
     """Map each lazy name of the package root to the path that it is found at.
 
-    Names of the old library come first, then our additions ``compat.<name>``.
+    Names of the old library's last version come first, then our additions ``compat.<name>``. What only older versions
+    had is served under its old import path alone.
     """
-    old = {row.short: row.ours for row in surface().names.values() if row.is_served}
+    old = {row.short: row.ours for row in surface().names.values() if row.is_served and not row.versions}
     added = (row for row in surface().additions.values() if row.ours and row.name.count(".") == 1)
     return old | {row.name.partition(".")[2]: row.ours for row in added}
+
+
+@lru_cache(maxsize=1)
+def unserved() -> Mapping[str, str]:
+    """Map each name that is refused or not served yet to its import path in the reference."""
+    return {row.short: row.old for row in surface().names.values() if not row.is_served}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the known names that a mistyped one is near to; nothing if there is none."""
+    near = difflib.get_close_matches(name, sorted(known), n=3)
+    return f" Nearest: {', '.join(near)}." if near else ""
 
 
 def resolve(path: str) -> Any:

@@ -1,7 +1,8 @@
 """The table, the package root and the signatures, held against recorded facts of AIToolbox 1.8.0.
 
-``tests/facts/api_1_8_0.json`` was read from the reference by inspection. A parameter is written ``name``,
-``name=default``, ``*args``, ``**kwargs`` or ``!keyword_only=default``.
+``tests/facts/api_1_8_0.json`` was read from the reference by inspection, with stand-ins for optional packages. A
+parameter is written ``name``, ``name=default``, ``*args``, ``**kwargs`` or ``!keyword_only=default``. Modules, and what
+older versions had, are in ``test_surface_older.py``.
 """
 
 import ast
@@ -10,7 +11,7 @@ import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,17 @@ import pytest
 import torch
 
 import compat
-from compat._surface import STATUSES, Name, homes, parse, resolve, surface
+from compat._surface import SERVED, STATUSES, Member, Name, homes, parse, resolve, surface
 from compat.quirks import QUIRKS
 
 FACTS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("facts").joinpath("api_1_8_0.json").read_text(encoding="utf-8")
 )
-NAMES = sorted(FACTS)
-CLASSES = [old for old in NAMES if FACTS[old]["kind"] == "class"]
-FUNCTIONS = [old for old in NAMES if FACTS[old]["kind"] == "function"]
+ROWS = surface().names.values()
+OURS = [row.old for row in ROWS if row.is_served and not row.versions]
+CLASSES = [old for old in OURS if FACTS[old]["kind"] == "class"]
+FUNCTIONS = [old for old in OURS if FACTS[old]["kind"] == "function"]
+VALUES = [old for old in OURS if FACTS[old]["kind"] == "value"]
 SIGILS = {
     inspect.Parameter.POSITIONAL_ONLY: "/",
     inspect.Parameter.POSITIONAL_OR_KEYWORD: "",
@@ -42,32 +45,42 @@ def short(old: str) -> str:
 
 
 def test_table_and_facts_have_the_same_names() -> None:
-    assert sorted(surface().names) == NAMES
+    assert sorted(row.old for row in ROWS if not row.versions) == sorted(FACTS)
 
 
-@pytest.mark.parametrize("row", surface().names.values(), ids=lambda row: row.short)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.old.removeprefix("aitoolbox."))
 def test_every_row_is_complete(row: Name) -> None:
-    said = [(row.short, row)] + [(f"{row.short}.{name}", member) for name, member in row.members.items()]
-    for name, what in said:
-        assert what.status in STATUSES, name
-        assert (what.status == "same") == (not what.why), f"{name}: a reason belongs to every status but 'same'"
-        assert not what.why or what.why.endswith("."), name
-        assert all(re.fullmatch(r"Q\d{2,3}", quirk) for quirk in what.quirks), name
-        assert list(what.quirks) == sorted(set(what.quirks), key=lambda quirk: int(quirk[1:])), name
-    assert row.native
-    assert row.ours.startswith("compat.")
-    assert row.short == short(row.old), "a name of the old library keeps its name"
-    assert set(row.members) <= set(FACTS[row.old].get("members", ())), "a member that the old class does not have"
-    worst = max([member.status for member in row.members.values()], key=STATUSES.index, default="same")
+    assert list(row_problems(row)) == []
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.members], ids=lambda row: row.short)
+def test_members_of_the_table_are_members_of_the_old_class(row: Name) -> None:
+    told = {name for name, member in row.members.items() if not member.versions}
+    assert told <= members_of(row.old)
+    # An alias says it of what it stands for.
+    worst = max([row.members[name].status for name in told], key=STATUSES.index, default="same")
     assert row.status != "same" or worst == "same", "a class is not the same when one of its members is not"
 
 
-def test_every_switch_is_in_the_table() -> None:
-    """A quirk that shows nowhere would be a switch that nobody can find."""
-    rows = surface().names.values()
-    listed = {quirk for row in rows for quirk in row.quirks}
-    listed |= {quirk for row in rows for member in row.members.values() for quirk in member.quirks}
-    assert set(QUIRKS) <= listed
+@pytest.mark.parametrize("row", [row for row in ROWS if row.arguments], ids=lambda row: row.short)
+def test_arguments_of_the_table_are_parameters_of_the_old_function(row: Name) -> None:
+    """Those of 1.8 that have a name; a function with **kwargs hands them on to one that has it."""
+    fact = FACTS[row.old]
+    for key, argument in row.arguments.items():
+        if argument.versions:
+            continue
+        member, parameter = split_key(key)
+        recorded = fact["members"][member][1] if fact["kind"] == "class" else fact["parameters"]
+        if any(text.startswith("**") for text in recorded):
+            recorded = [text for _, *more in fact["members"].values() if more for text in more[0]]
+        assert parameter in {text.lstrip("!").partition("=")[0] for text in recorded}, key
+
+
+def test_every_quirk_is_in_the_table() -> None:
+    """A quirk that shows nowhere would be one that nobody can find; those of the package as a whole have no name."""
+    listed = {quirk for row in ROWS for quirk in row.quirks}
+    listed |= {quirk for row in ROWS for member in row.members.values() for quirk in member.quirks}
+    assert {quirk.id for quirk in QUIRKS.values() if quirk.theme != "packaging"} <= listed
 
 
 def test_all_is_alphabetical_and_complete() -> None:
@@ -99,10 +112,15 @@ def test_type_checkers_see_the_same_homes() -> None:
     assert seen == dict(homes())
 
 
-@pytest.mark.parametrize("old", NAMES, ids=short)
+@pytest.mark.parametrize("old", CLASSES + FUNCTIONS, ids=short)
 def test_every_old_name_is_defined_where_the_table_says(old: str) -> None:
     row = surface().names[old]
     assert resolve(row.ours).__module__ == row.ours.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("old", VALUES, ids=short)
+def test_every_constant_has_its_old_value(old: str) -> None:
+    assert repr(resolve(surface().names[old].ours)) == FACTS[old]["value"]
 
 
 @pytest.mark.parametrize("old", FUNCTIONS, ids=short)
@@ -137,7 +155,7 @@ def test_values_of_the_message_settings() -> None:
 
 def test_whatever_is_public_is_in_the_table() -> None:
     """No underscore means that users import it: then it is an old name or a listed addition."""
-    listed = {row.ours for row in surface().names.values()} | set(surface().additions)
+    listed = {row.ours for row in ROWS} | set(surface().additions)
     strangers = [
         f"{module}.{name}"
         for module in public_modules()
@@ -165,11 +183,13 @@ def test_whatever_a_class_has_more_is_in_the_table(old: str) -> None:
     assert sorted(more - set(surface().additions)) == []
 
 
-@pytest.mark.parametrize("row", surface().names.values(), ids=lambda row: row.short)
-def test_native_names_exist(row: Name) -> None:
+@pytest.mark.parametrize(
+    "native", sorted({row.native for row in ROWS} | {module.native for module in surface().modules.values()})
+)
+def test_native_names_exist(native: str) -> None:
     """What the table tells users to write in Lightning is there to be imported."""
-    for path in re.findall(r"\b(?:lightning|torch)(?:\.\w+)+", row.native):
-        assert resolve(path) is not None
+    for path in re.findall(r"\b(?:lightning|torch|torchmetrics)(?:\.\w+)+", native):
+        assert resolve_member(path) is not None
 
 
 @pytest.mark.parametrize("name", [name for name in surface().additions if name.endswith("=)")])
@@ -214,12 +234,68 @@ def test_control_a_missing_member_is_reported() -> None:
     assert "is a method, was a static" in found
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ('ours = "compat.b.B"\nstatus = "fine"\nnative = "C"', "status"),
+        ('ours = "compat.b.B"\nstatus = "same"\nwhy = "So."\nnative = "C"', "a reason belongs"),
+        ('ours = "compat.b.B"\nstatus = "differs"\nwhy = "so"\nnative = "C"', "no sentence"),
+        ('status = "later"\nnative = "C"', "a reason belongs"),
+        ('ours = "compat.b.B"\nstatus = "refused"\nwhy = "So."\nnative = "C"', "home"),
+        ('status = "same"\nnative = "C"', "home"),
+        ('ours = "compat.b.C"\nstatus = "same"\nnative = "C"', "alias"),
+        ('ours = "compat.b.B"\nstatus = "same"\nnative = "C."', "native"),
+        ('ours = "compat.b.B"\nstatus = "same"\nnative = ""', "native"),
+        ('ours = "compat.b.B"\nstatus = "same"\nserved = "gpu"\nnative = "C"', "served"),
+        ('ours = "compat.b.B"\nstatus = "same"\nquirks = ["Q2", "Q01"]\nnative = "C"', "quirk ids"),
+    ],
+)
+def test_control_an_incomplete_row_is_reported(fields: str, problem: str) -> None:
+    row = parse(f'[names."a.B"]\n{fields}\n[additions]\n').names["a.B"]
+    assert any(problem in found for found in row_problems(row))
+
+
 def test_control_a_misspelt_field_is_reported() -> None:
     with pytest.raises(TypeError, match="statsu"):
         parse('[names."a.B"]\nours = "compat.b.B"\nnative = "C"\nstatsu = "same"\n[additions]\n')
 
 
 # What the checks are made of.
+
+
+def row_problems(row: Name) -> Iterator[str]:
+    """Tell what is wrong with a row of the table by itself."""
+    said: Mapping[str, Name | Member] = {row.short: row, **row.members, **row.arguments}
+    for name, what in said.items():
+        if what.status not in STATUSES:
+            yield f"{name}: {what.status} is no status"
+        if (what.status == "same") != (not what.why):
+            yield f"{name}: a reason belongs to every status but 'same'"
+        if what.why and not what.why.endswith("."):
+            yield f"{name}: {what.why!r} is no sentence"
+        if what.served not in (*SERVED, *([] if what is row else [""])):
+            yield f"{name}: served by {what.served!r}"
+        well_formed = {quirk for quirk in what.quirks if re.fullmatch(r"Q\d{2,3}", quirk)}
+        if list(what.quirks) != sorted(well_formed, key=lambda quirk: int(quirk[1:])):
+            yield f"{name}: quirk ids {what.quirks}"
+    if not row.native or row.native.endswith("."):
+        yield f"native is {row.native!r}: words that end a sentence, without its period"
+    if row.is_served != row.ours.startswith("compat."):
+        yield f"a name has a home when it is served, and only then: {row.ours!r}"
+    if row.is_alias and not (row.versions and row.status == "differs"):
+        yield "an alias is for a name that 1.8 has no more, and says so"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Split a key of ``arguments`` into the member and the parameter."""
+    member, _, inner = key.rstrip(")").partition("(") if re.match(r"\w+\(", key) else ("__init__", "", key)
+    return member, inner.partition("=")[0]
+
+
+def members_of(old: str) -> set[str]:
+    """List the members of an old class, inherited ones included."""
+    fact = FACTS.get(old, {})
+    return set(fact.get("members", ())).union(*(members_of(base) for base in fact.get("bases", ())))
 
 
 def signature_problems(path: str, function: Callable[..., Any], recorded: list[str]) -> list[str]:
@@ -278,19 +354,23 @@ def as_text(parameter: inspect.Parameter) -> str:
 
 def resolve_old(path: str) -> Any:
     """Find the class that a recorded base names: ours where it is an old name, else the foreign class."""
-    return resolve(surface().names[path].ours if path in surface().names else path)
+    row = surface().names.get(path)
+    return resolve(row.ours if row else path)
 
 
 def public_modules() -> list[str]:
-    """List the modules of the package without an underscore in their path."""
+    """List the modules of the package without an underscore in their path; ``migrate`` is a program, not an API."""
     found = pkgutil.walk_packages(compat.__path__, "compat.")
-    return [module.name for module in found if not any(part.startswith("_") for part in module.name.split("."))]
+    paths = [module.name.split(".") for module in found]
+    return [
+        ".".join(path) for path in paths if "migrate" not in path and not any(part.startswith("_") for part in path)
+    ]
 
 
 def resolve_member(path: str) -> Any:
-    """Find a function, or a function of a class."""
+    """Find a module or what it holds, or a function of a class."""
     head, _, member = path.rpartition(".")
     try:
-        return getattr(resolve(head), member)
-    except ImportError:
         return resolve(path)
+    except ImportError:
+        return getattr(resolve(head), member)
