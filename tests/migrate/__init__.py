@@ -1,0 +1,1 @@
+"""Tests of the way out: reading programs without running them."""
