@@ -50,6 +50,16 @@ def say(*parts: Any, sep: str = " ") -> None:
         print(*parts, sep=sep)
 
 
+def tell(text: str) -> None:
+    """Print to stderr what is ours and not the program's, such as a report.
+
+    Args:
+        text: One line or more.
+    """
+    if not is_quiet():
+        print(text, file=sys.stderr)
+
+
 def progress(batches: Iterable[T], description: str) -> Iterable[T]:
     """Show a progress bar on stderr while the batches are consumed.
 

@@ -1,0 +1,52 @@
+"""``%load_ext compat``: what ``python -m compat run`` does for a program, for a notebook."""
+
+from pathlib import Path
+from typing import Any
+
+from compat import _ledger
+from compat._console import say
+from compat._dropin import report
+from compat._dropin.importing import install, uninstall
+
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]
+
+_MAGIC = "compat_report"
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Serve ``import aitoolbox`` in a notebook and note what it uses; ``%compat_report [FILE]`` tells.
+
+    Args:
+        ipython: The shell; ``%load_ext compat`` passes it.
+
+    Raises:
+        ConflictError: The real library is imported already: restart the kernel.
+    """
+    install()
+    _ledger.watch()
+
+    def compat_report(line: str) -> None:
+        """Show what was served so far, or write it to a file as JSON."""
+        rows = [_in_cells(row, ipython) for row in report.rows(_ledger.entries())]
+        if line.strip():
+            report.write(Path(line.strip()).expanduser(), rows, ["notebook"], 0, strict=False)
+        else:
+            say(report.table(rows) if rows else "compat: nothing of AIToolbox was used yet")
+
+    ipython.register_magic_function(compat_report, magic_kind="line", magic_name=_MAGIC)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Undo :func:`load_ipython_extension`.
+
+    Args:
+        ipython: The shell; ``%unload_ext compat`` passes it.
+    """
+    _ledger.unwatch()
+    uninstall()
+    ipython.magics_manager.magics["line"].pop(_MAGIC, None)
+
+
+def _in_cells(row: report.Row, ipython: Any) -> report.Row:
+    """Name cells as the notebook does, ``Cell In[3]``, instead of by the files that their code is kept in."""
+    return row.renamed(lambda file: " ".join(ipython.compile.format_code_name(file) or (file,)))
