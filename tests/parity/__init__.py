@@ -1,5 +1,7 @@
 """Differential tests: the same programs run on AIToolbox 1.8.0 and on this package, and every observable is compared.
 
+On this package they run twice: by its own name, and with the old import paths through ``python -m compat run``.
+
 How the parts hang together::
 
     spec          Program: a frozen, readable description of one training script

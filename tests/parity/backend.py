@@ -7,6 +7,8 @@ from typing import Any
 
 REFERENCE = "reference"
 COMPAT = "compat"
+INSTALLED = "installed"
+SIDES = (REFERENCE, COMPAT, INSTALLED)
 
 _OLD_HOMES: dict[str, tuple[str, ...]] = {
     "aitoolbox.torchtrain.train_loop": ("TrainLoop",),
@@ -36,8 +38,19 @@ _OLD_HOMES: dict[str, tuple[str, ...]] = {
     ),
     "aitoolbox.torchtrain.callbacks.performance_eval": (
         "MetricHistoryRename",
+        "ModelPerformanceEvaluation",
         "ModelPerformancePrintReport",
         "TrainHistoryFormatter",
+    ),
+    "aitoolbox.torchtrain.model_predict": ("PyTorchModelPredictor",),
+    "aitoolbox.experiment.core_metrics.abstract_metric": ("AbstractBaseMetric",),
+    "aitoolbox.experiment.core_metrics.regression": ("MeanAbsoluteErrorMetric", "MeanSquaredErrorMetric"),
+    "aitoolbox.experiment.result_package.abstract_result_packages": ("AbstractResultPackage",),
+    "aitoolbox.experiment.result_package.basic_packages": (
+        "BinaryClassificationResultPackage",
+        "ClassificationResultPackage",
+        "GeneralResultPackage",
+        "RegressionResultPackage",
     ),
     "aitoolbox.torchtrain.schedulers.basic": (
         "GeneralLRSchedulerCallback",
@@ -70,28 +83,30 @@ class Backend:
     """One of the two libraries; its public names are attributes, imported at first use.
 
     Args:
-        side: ``reference`` for AIToolbox, ``compat`` for this package.
+        side: ``reference`` for AIToolbox, ``compat`` for this package, ``installed`` for this package under the import
+            paths of AIToolbox, in a process that was started with ``python -m compat run``.
 
     Raises:
-        ValueError: ``side`` is neither.
+        ValueError: ``side`` is none of them.
     """
 
     def __init__(self, side: str) -> None:
-        if side not in (REFERENCE, COMPAT):
-            raise ValueError(f"a backend is {REFERENCE!r} or {COMPAT!r}, not {side!r}")
+        if side not in SIDES:
+            raise ValueError(f"a backend is one of {', '.join(map(repr, SIDES))}, not {side!r}")
         self.side = side
 
     def __getattr__(self, name: str) -> Any:
         if name not in _OLD_HOME_OF:
             raise AttributeError(f"{name} is not among the names that parity programs use")
-        home = _OLD_HOME_OF[name] if self.side == REFERENCE else "compat"
+        home = "compat" if self.side == COMPAT else _OLD_HOME_OF[name]
         value = getattr(importlib.import_module(home), name)
         self.__dict__[name] = value
         return value
 
     def check(self) -> None:
         """Import the loop now, so that a missing library ends the worker instead of failing every program."""
-        if self.TrainLoop.__name__ != "TrainLoop":
+        package = "aitoolbox" if self.side == REFERENCE else "compat"
+        if self.TrainLoop.__module__.split(".")[0] != package:
             raise ImportError(f"{self.side} gives {self.TrainLoop!r} for TrainLoop")
 
     def mixed(self, part: type, base: str) -> Any:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 from tests.parity import parts_callbacks as parts
 from tests.parity.backend import Backend
 from tests.parity.data import build_loader
+from tests.parity.parts_packages import build_package
 from tests.parity.spec import Data
 from tests.parity.trace import EpochHooks, EveryHook, Trace
 
@@ -83,12 +84,26 @@ def _lambda_rate(shop: Workshop, batch: bool = False, epoch: bool = True, **more
     return shop.api.LambdaLRScheduler(lambda step: 0.9**step, execute_epoch_end=epoch, execute_batch_end=batch, **more)
 
 
-def _formatter(shop: Workshop, strict: bool = True) -> Any:
+def _formatter(shop: Workshop, source: str = "accumulated_loss", strict: bool = True, **phase: bool) -> Any:
     return shop.api.TrainHistoryFormatter(
-        lambda history: history["accumulated_loss"],
+        lambda history: history[source],
         lambda values: ("doubled", 2.0 * values[-1]),
         strict_metric_extract=strict,
+        **phase,
     )
+
+
+def _formatter_by_hand(shop: Workshop, **settings: Any) -> Any:
+    """Does what the formatter has to do; stand-ins let it pass for one."""
+    callback = _on_hook(parts.FormatterByHand)(shop, **settings)
+    type(callback).__name__ = "TrainHistoryFormatter"
+    callback.callback_name = "Train history general formatter engine"
+    return callback
+
+
+def _evaluation(shop: Workshop, package: str = "told", wants_loss: bool = False, **arguments: Any) -> Any:
+    made = build_package(shop.api, shop.trace, package, wants_loss=wants_loss)
+    return shop.api.ModelPerformanceEvaluation(made, {"rate": 0.5}, **arguments)
 
 
 def _of(name: str) -> Builder:
@@ -118,7 +133,10 @@ CALLBACKS: dict[str, Builder] = {
     "stats": _stats,
     "report": _of("ModelPerformancePrintReport"),
     "rename": _of("MetricHistoryRename"),
+    "rename_by_function": lambda shop: shop.api.MetricHistoryRename(lambda history: history["loss"], "renamed"),
     "formatter": _formatter,
+    "formatter_by_hand": _formatter_by_hand,
+    "evaluation": _evaluation,
     "step": _of("StepLRScheduler"),
     "multistep": _of("MultiStepLRScheduler"),
     "general": lambda shop, **more: shop.api.GeneralLRSchedulerCallback(ExponentialLR, **more),

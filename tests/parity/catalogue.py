@@ -12,9 +12,12 @@ from tests.parity.spec import Program
 from tests.parity.specials_control import CONTROL
 from tests.parity.specials_corrected import CORRECTED
 from tests.parity.specials_data import DATA
+from tests.parity.specials_evaluation import EVALUATION
 from tests.parity.specials_hooks import HOOKS
 from tests.parity.specials_loops import LOOP_PROGRAMS
 from tests.parity.specials_losses import LOSSES
+from tests.parity.specials_predictor import PREDICTOR
+from tests.parity.specials_reports import REPORTS
 
 T = TypeVar("T")
 
@@ -33,7 +36,18 @@ class Job:
 
 def all_programs() -> tuple[Program, ...]:
     """Every program: the generated ones first, then the hand-written ones by theme."""
-    return (*generated(), *CONTROL, *DATA, *HOOKS, *LOOP_PROGRAMS, *LOSSES, *CORRECTED)
+    return (
+        *generated(),
+        *CONTROL,
+        *DATA,
+        *HOOKS,
+        *LOOP_PROGRAMS,
+        *LOSSES,
+        *EVALUATION,
+        *REPORTS,
+        *PREDICTOR,
+        *CORRECTED,
+    )
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def parity(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """Both sides, run once for exactly the programs whose tests were selected."""
+    """All sides, run once for exactly the programs whose tests were selected."""
     programs = map(_program_of, request.session.items)
     ids = sorted({program.id for program in programs if program is not None})
     python = _option(request.config, "--compat-python", "COMPAT_PARITY_PYTHON", sys.executable)
@@ -68,7 +68,10 @@ def _summary(session: Session) -> str:
     lines = [f"{session.judged} programs compared: {session.mode}"]
     if session.why:
         lines.append(f"no reference here: {session.why}")
-    lines.append(f"seconds: reference {session.reference.seconds}, ours {session.ours.seconds}")
+    lines.append(
+        f"seconds: reference {session.reference.seconds}, ours {session.ours.seconds}, "
+        f"through the runner {session.installed.seconds}"
+    )
     for quirk, (programs, values) in sorted(session.corrected.items()):
         lines.append(f"corrected on purpose, {quirk}: {values} values in {programs} programs")
     return "\n".join(lines)

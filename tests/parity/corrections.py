@@ -8,10 +8,12 @@ stand-in's observation as it is.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
 from tests.parity.compare import compare
+from tests.parity.observe import decode_array
 from tests.parity.spec import Program
 
 Observation = dict[str, Any]
@@ -102,10 +104,78 @@ def _second_call_like_first(plain: Observation, base: Observation) -> Observatio
     return base
 
 
+def _loss_as_numbers(plain: Observation, base: Observation) -> Observation:
+    """Q35, Q36: a package gets the loss as numbers for all data, and what is predicted later has no loss in it."""
+    del plain
+    for event in _told_packages(base):
+        metadata = _additional(event)
+        for entry in metadata:
+            if entry[0] == "loss":
+                entry[1] = _as_numbers(entry[1])
+    for step in base["actions"]:
+        if step["action"].startswith("predict_on_"):
+            metadata = step["result"]["items"][2]["items"]
+            metadata[:] = [entry for entry in metadata if entry[0] != "loss"]
+    return base
+
+
+def _told_packages(base: Observation) -> list[Any]:
+    return [event for event in base["events"] if event[0] == "package"]
+
+
+def _additional(event: list[Any]) -> list[Any]:
+    """The metadata that a package was given, as pairs of key and value."""
+    pairs: list[Any] = event[-1]["items"][0][1]["items"]
+    return pairs
+
+
+def _as_numbers(loss: Any) -> Any:
+    if not isinstance(loss, dict):
+        return loss
+    if loss["$"] == "tensor":
+        return float(decode_array(loss))
+    return {"$": "dict", "items": [[name, _as_numbers(value)] for name, value in loss["items"]]}
+
+
+def _both_packages_told(plain: Observation, base: Observation) -> Observation:
+    """Q74: the copy of the package for the training data is told the folder as well, after the first."""
+    del plain
+    place = next(index for index, event in enumerate(base["events"]) if event[0] == "package was told")
+    base["events"].insert(place, list(base["events"][place]))
+    return base
+
+
+def _losses_at_the_end(plain: Observation, base: Observation) -> Observation:
+    """Q72: where a report misses ``train_end_<metric>``, it shows ``<metric>``, if that exists."""
+    del plain
+    values = {key: value for key, value in base["final"]["history"]["items"] if value}
+
+    def shown(line: str) -> str:
+        missed = re.match(r"Metric train_end_(\w+) expected", line)
+        return f"{missed[1]}: {values[missed[1]][-1]}" if missed and missed[1] in values else line
+
+    base["stdout"] = [shown(line) for line in base["stdout"]]
+    return base
+
+
+def _predictor_gives_loss(plain: Observation, base: Observation) -> Observation:
+    """Q126: a package that wants the loss gets that of the predictor's criterion, which was computed before."""
+    del plain
+    (loss, _, _) = base["actions"][1]["result"]
+    (event,) = _told_packages(base)
+    _additional(event).append(["loss", _as_numbers(loss)])
+    base["stdout"].append("Getting test_loss predictions/loss from store")
+    return base
+
+
 CORRECTIONS: dict[str, Callable[[Observation, Observation], Observation]] = {
+    "both_packages_told": _both_packages_told,
     "gradients_at_epoch_end": _gradients_at_epoch_end,
     "gradients_only_at_epoch_end": _gradients_only_at_epoch_end,
     "iteration_target_reached": _iteration_target_reached,
+    "loss_as_numbers": _loss_as_numbers,
+    "losses_at_the_end": _losses_at_the_end,
+    "predictor_gives_loss": _predictor_gives_loss,
     "refused": _refused,
     "refused_after_train_begin": _refused_after_train_begin,
     "second_call_like_first": _second_call_like_first,

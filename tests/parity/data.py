@@ -29,18 +29,26 @@ _SPLIT_SEEDS = {"train": 11, "val": 22, "test": 33, "other": 44}
 
 @dataclass(frozen=True)
 class DataSet:
-    """Shape of a data set: ``features`` in, ``outputs`` out; ``classes`` says whether targets are class indices."""
+    """Shape of a data set: ``features`` in, ``outputs`` out.
+
+    Attributes:
+        classes: targets are class indices.
+        binary: targets are 0.0 and 1.0.
+        real: the scikit-learn function that loads it, or nothing.
+    """
 
     features: int
     outputs: int
     classes: bool
     real: str = ""
+    binary: bool = False
 
 
 DATA_SETS: dict[str, DataSet] = {
     "regression": DataSet(4, 1, classes=False),
     "images": DataSet(36, 3, classes=True),
     "noisy": DataSet(4, 1, classes=False),
+    "binary": DataSet(4, 1, classes=False, binary=True),
     "digits": DataSet(64, 10, classes=True, real="load_digits"),
     "wine": DataSet(13, 3, classes=True, real="load_wine"),
     "diabetes": DataSet(10, 1, classes=False, real="load_diabetes"),
@@ -52,6 +60,8 @@ def _synthetic(shape: DataSet, rows: int, seed: int) -> Arrays:
     inputs = torch.randn(rows, shape.features, generator=draw)
     signal = inputs @ torch.linspace(-1.0, 1.0, shape.features * shape.outputs).reshape(shape.features, shape.outputs)
     signal = signal + 0.1 * torch.randn(rows, shape.outputs, generator=draw)
+    if shape.binary:
+        return inputs, (signal > 0.0).float()
     return inputs, signal.argmax(dim=1) if shape.classes else signal
 
 

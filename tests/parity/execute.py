@@ -47,7 +47,7 @@ class Running:
         self.pending_recorders = recorders(self.shop, program.recorders)
         self.loop = self._build_loop()
         loaders = (self.loop.train_loader, self.loop.validation_loader, self.loop.test_loader)
-        self.desk = Desk(self.loop, program.data, loaders)
+        self.desk = Desk(self.loop, program.data, loaders, self.shop)
 
     def _build_loop(self) -> Any:
         program = self.program

@@ -151,6 +151,10 @@ def _linear(shape: DataSet) -> nn.Module:
     return nn.Linear(shape.features, shape.outputs)
 
 
+def _probability(shape: DataSet) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape.features, shape.outputs), nn.Sigmoid())
+
+
 def _on(base: str, part: type, layers: Callable[[DataSet], nn.Module]) -> Callable[[Backend, DataSet], Any]:
     def build(api: Backend, shape: DataSet) -> Any:
         model = api.mixed(part, base)()
@@ -185,6 +189,7 @@ MODELS: dict[str, Callable[[Backend, DataSet], Any]] = {
     "mlp": _on("TTBasicModel", Layers, _mlp),
     "linear": _on("TTBasicModel", Layers, _linear),
     "dropout": _on("TTBasicModel", Layers, _dropout),
+    "probability": _on("TTBasicModel", Layers, _probability),
     "batch_norm": _on("TTBasicModel", Layers, _batch_norm),
     "cnn": _on("TTBasicModel", Layers, _cnn),
     "buffered": _on("TTBasicModel", Buffered, _mlp),

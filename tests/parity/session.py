@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.parity import records
-from tests.parity.backend import COMPAT, REFERENCE
+from tests.parity.backend import COMPAT, INSTALLED, REFERENCE
 from tests.parity.catalogue import STAND_IN, SWITCHED_BACK
 from tests.parity.compare import Difference, compare
 from tests.parity.corrections import corrected_values, expected_observation
@@ -41,7 +41,7 @@ def run_side(side: str, python: str, folder: Path, ids: list[str] | None = None)
     """Run all shards of one side at the same time and join their results.
 
     Args:
-        side: ``reference`` or ``compat``.
+        side: one of ``backend.SIDES``.
         python: interpreter that can import that side.
         folder: where results and logs go; results that lie there already are taken as they are.
         ids: only these programs.
@@ -58,7 +58,8 @@ def run_side(side: str, python: str, folder: Path, ids: list[str] | None = None)
 
 
 def _run_workers(side: str, python: str, folder: Path, outs: list[Path], ids: list[str] | None) -> None:
-    base = [python, "-m", "tests.parity.worker", "--side", side]
+    runner = ["-m", "compat", "run"] if side == INSTALLED else []
+    base = [python, *runner, "-m", "tests.parity.worker", "--side", side]
     if ids is not None:
         wanted = folder / f"{side}-ids.json"
         wanted.write_text(json.dumps(ids), encoding="utf-8")
@@ -92,9 +93,12 @@ def _worker(command: list[str], environment: dict[str, str], log: IO[bytes]) -> 
 
 @dataclass
 class Session:
-    """Both sides of one test session.
+    """All sides of one test session.
 
     Attributes:
+        reference: the old library.
+        ours: this package, by its own name.
+        installed: this package, by the old name, in processes started with ``python -m compat run``.
         mode: what the comparison rests on, in words; part of the terminal summary.
         exact: floats are compared bit for bit.
         why: why the reference did not run here, or nothing.
@@ -104,6 +108,7 @@ class Session:
 
     reference: Side
     ours: Side
+    installed: Side
     mode: str
     exact: bool
     why: str = ""
@@ -121,6 +126,12 @@ class Session:
             self.corrected[name] = (programs + 1, values + corrected_values(plain, expected))
         return compare(expected, self.ours.programs[program.id], exact=self.exact)
 
+    def judge_installed(self, program: Program) -> list[Difference]:
+        """Differences between what is expected of ``program`` and what it gave under the old import paths."""
+        plain = self.reference.programs[program.id]
+        expected = expected_observation(program, plain, self.reference.programs.get(program.id + STAND_IN))
+        return compare(expected, self.installed.programs[program.id], exact=self.exact)
+
     def judge_switched_back(self, program: Program) -> list[Difference]:
         """Differences to the unmodified reference when the program's corrections are switched back."""
         observed = self.ours.programs[program.id + SWITCHED_BACK]
@@ -128,7 +139,7 @@ class Session:
 
 
 def open_session(folder: Path, ids: list[str], compat_python: str = sys.executable) -> Session:
-    """Run ``ids`` on both sides, or on ours alone if the reference cannot run here and its record has to serve."""
+    """Run ``ids`` on all sides, or on ours alone if the reference cannot run here and its record has to serve."""
     why = ""
     try:
         reference = run_side(REFERENCE, str(prepare()), folder, ids)
@@ -139,5 +150,6 @@ def open_session(folder: Path, ids: list[str], compat_python: str = sys.executab
         reference = Side(environment, programs, 0.0)
         source = "records"
     ours = run_side(COMPAT, compat_python, folder, ids)
+    installed = run_side(INSTALLED, compat_python, folder, ids)
     exact = records.bitwise(reference.environment, ours.environment)
-    return Session(reference, ours, f"{source}, {'bit for bit' if exact else 'rtol 1e-5'}", exact, why)
+    return Session(reference, ours, installed, f"{source}, {'bit for bit' if exact else 'rtol 1e-5'}", exact, why)

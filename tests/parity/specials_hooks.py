@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.parity.spec import Call, Cb, Data, Fit, Program, options
 
-_NO_REPORTS = "callbacks.performance_eval is not written yet"
 _FIVE_ORDERS = tuple(
     Cb("order", options(name=name, order=order)) for name, order in (("A", 5), ("B", 0), ("C", -3), ("D", 0), ("E", 5))
 )
@@ -293,7 +292,6 @@ HOOKS: tuple[Program, ...] = (
     Program("function-hook-on-instance", actions=_one("function_hook")),
     Program(
         "reports-performance",
-        pending=_NO_REPORTS,
         recorders="none",
         actions=(
             Fit(
@@ -308,10 +306,9 @@ HOOKS: tuple[Program, ...] = (
     ),
     Program(
         "renames-metric",
-        pending=_NO_REPORTS,
         actions=_one("rename", input_metric_path="loss", new_metric_name="renamed"),
     ),
-    Program("formats-history", pending=_NO_REPORTS, actions=_one("formatter")),
+    Program("formats-history", actions=_one("formatter")),
     Program(
         "call-order-of-predict-then-evaluate",
         model="metadata",

@@ -11,7 +11,7 @@ from tests.parity import generate, records
 from tests.parity.backend import COMPAT, REFERENCE, Backend
 from tests.parity.callbacks import CALLBACKS
 from tests.parity.catalogue import STAND_IN, SWITCHED_BACK, Selection, all_programs, jobs, share
-from tests.parity.corrections import CORRECTIONS
+from tests.parity.corrections import CORRECTIONS, corrected_values, expected_observation
 from tests.parity.data import DATA_SETS
 from tests.parity.models import MODELS
 from tests.parity.parts_loops import LOOPS
@@ -43,7 +43,7 @@ def test_every_pair_of_axis_values_that_can_meet_meets() -> None:
 
 
 def test_every_part_is_used_by_some_program() -> None:
-    programs = all_programs()
+    programs = [made for program in all_programs() for made in (program, program.stand_in) if made is not None]
     fits = [action for program in programs for action in program.actions if isinstance(action, Fit)]
     assert {mention.name for fit in fits for mention in fit.callbacks} >= set(CALLBACKS)
     assert {program.loop for program in programs} >= set(LOOPS)
@@ -98,3 +98,14 @@ def test_backend_knows_two_sides_and_only_its_names() -> None:
 def test_record_holds_exactly_the_runs_of_the_reference() -> None:
     _, recorded = records.read()
     assert set(recorded) == {job.key for job in jobs(REFERENCE, Selection())}, "run python -m tests.parity.record"
+
+
+def test_every_correction_expects_something_else_than_the_reference_gives() -> None:
+    _, recorded = records.read()
+    idle = []
+    for program in all_programs():
+        plain = recorded[program.id]
+        expected = expected_observation(program, plain, recorded.get(program.id + STAND_IN))
+        if (corrected_values(plain, expected) > 0) is not bool(program.corrected):
+            idle.append(program.id)
+    assert idle == []

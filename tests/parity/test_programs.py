@@ -34,6 +34,13 @@ def test_same_as_reference(parity: Session, program: Program) -> None:
     assert not differences, _told(program, differences)
 
 
+@pytest.mark.parametrize("program", [_param(program) for program in all_programs()])
+def test_same_through_the_runner(parity: Session, program: Program) -> None:
+    """The same program with the old import paths, in a process that was started with ``python -m compat run``."""
+    differences = parity.judge_installed(program)
+    assert not differences, _told(program, differences)
+
+
 @pytest.mark.parametrize("program", [_param(program) for program in all_programs() if program.switchable])
 def test_switched_back(parity: Session, program: Program) -> None:
     differences = parity.judge_switched_back(program)

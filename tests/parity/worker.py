@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tests.parity.backend import SIDES
 from tests.parity.catalogue import Selection, jobs, share
 
 THREADS = 1
@@ -62,7 +63,7 @@ def run_shard(side: str, part: str, wanted: Selection) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", required=True, choices=("reference", "compat"))
+    parser.add_argument("--side", required=True, choices=SIDES)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--part", default="1/1", help="N/M: the N-th of M shares of the programs")
     parser.add_argument("--smoke", action="store_true", help="only the small representative set")
