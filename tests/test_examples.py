@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.parity.reference import ReferenceUnavailableError, prepare
+
 EXAMPLES = Path(__file__).parents[1] / "migration_guide" / "examples"
 
 
 def run(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
+        [sys.executable, "-m", "compat", "run", str(EXAMPLES / name)],
         cwd=folder,
-        env=os.environ | variables,
+        # Several tests at once, each with a thread for every core, would stand in each other's way.
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -82,6 +85,39 @@ def test_digits_two_heads(tmp_path: Path) -> None:
     assert float(digit.split()[2]) > float(ink.split()[2])
 
 
+def test_cancer_metrics(tmp_path: Path) -> None:
+    done = run("cancer_metrics.py", tmp_path)
+    assert number("area under the curve", done.stdout) == number("area", done.stdout) > 0.98
+    assert number("accuracy", done.stdout) > 0.94
+    assert done.stdout.count("End of epoch performance report") == 3, "every second epoch"
+
+
 def test_control_a_failing_program_is_seen(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No such file"):
         run("no_such_program.py", tmp_path)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_prints_what_it_prints_on_the_old_library(name: str, tmp_path: Path) -> None:
+    """To the last digit; but for the names of the two losses, which are right here (Q41)."""
+    try:
+        python = prepare()
+    except ReferenceUnavailableError as error:
+        pytest.skip(f"the reference cannot run here: {error}")
+    program = (EXAMPLES / name).read_text(encoding="utf-8")
+    # Version 1.8, which runs here, has the modules that this program takes from where 1.3 had them.
+    (tmp_path / name).write_text(program.replace("tl_components", "train_loop.components"), encoding="utf-8")
+    as_before = {"OMP_NUM_THREADS": "1", "COMPAT_QUIRKS": "Q41=kept"}
+    old = subprocess.run(
+        [python, name],
+        cwd=tmp_path,
+        env=os.environ | as_before,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert old.returncode == 0, old.stderr
+    (tmp_path / name).unlink()
+    assert run(name, tmp_path, **as_before).stdout == old.stdout

@@ -1,15 +1,18 @@
 """Handwritten digits with a small convolutional network.
 
 Validation and test loaders, a learning rate schedule, gradient clipping and early stopping. An AIToolbox program as it
-was written: only the import line is new. The data comes with scikit-learn.
+was written, to the letter. The data comes with scikit-learn.
 """
 
 import torch
+from aitoolbox.torchtrain.callbacks.basic import EarlyStopping
+from aitoolbox.torchtrain.callbacks.gradient import GradNormClip
+from aitoolbox.torchtrain.model import TTModel
+from aitoolbox.torchtrain.schedulers.basic import StepLRScheduler
+from aitoolbox.torchtrain.train_loop import *
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
-
-from compat import EarlyStopping, GradNormClip, StepLRScheduler, TrainLoop, TTModel
 
 
 class DigitsCNN(TTModel):

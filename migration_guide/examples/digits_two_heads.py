@@ -1,18 +1,19 @@
 """Handwritten digits with two heads: which digit it is, and how much ink it took.
 
 Two losses and two optimizers, one for each head; the second also trains the shared layers. An AIToolbox program as it
-was written: only the import line is new. The data comes with scikit-learn.
+was written, to the letter. The data comes with scikit-learn.
 
 AIToolbox reported these two losses under each other's names, since it sorted the names and not the values.
 """
 
+import aitoolbox.torchtrain as tt
 import torch
+from aitoolbox.torchtrain.model import TTModel
+from aitoolbox.torchtrain.multi_loss_optim import MultiLoss, MultiOptimizer
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset, random_split
-
-from compat import MultiLoss, MultiOptimizer, TrainLoop, TTModel
 
 
 class TwoHeads(TTModel):
@@ -54,7 +55,7 @@ def main():
             torch.optim.Adam([*model.shared.parameters(), *model.digit.parameters()], lr=3e-3),
         ]
     )
-    loop = TrainLoop(
+    loop = tt.TrainLoop(
         model,
         DataLoader(train_data, batch_size=32, shuffle=True),
         None,

@@ -1,24 +1,20 @@
 """Wine cultivars: a plain ``nn.Module`` with a feed definition, trained for a number of iterations.
 
 The gradients of three batches are added up before each step, and the learning rate warms up and then falls. An
-AIToolbox program as it was written: only the import line is new. The data comes with scikit-learn.
+AIToolbox program as it was written, to the letter. The data comes with scikit-learn.
 """
 
 import torch
+from aitoolbox import AbstractCallback, LinearWithWarmupScheduler
+from aitoolbox.torchtrain.data.batch_model_feed_defs import AbstractModelFeedDefinition
+from aitoolbox.torchtrain.data.dataset import ListDataset
+from aitoolbox.torchtrain.model import ModelWrap
+from aitoolbox.torchtrain.train_loop import TrainLoop
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader
-
-from compat import (
-    AbstractCallback,
-    AbstractModelFeedDefinition,
-    LinearWithWarmupScheduler,
-    ListDataset,
-    ModelWrap,
-    TrainLoop,
-)
 
 NUM_ITERATIONS = 240
 GRAD_ACCUMULATION = 3
