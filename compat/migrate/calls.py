@@ -1,21 +1,20 @@
-"""Calls: what they give, the arguments of which the table has something to say, and imports by name."""
+"""Calls: what they give, and imports by name."""
 
 import ast
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from compat._surface import Name, surface
-from compat.migrate import own, strings
-from compat.migrate.names import Target, Verdict
+from compat.migrate import arguments, containers, dynamic, names, strings
+from compat.migrate.names import Target
 from compat.migrate.values import (
     NOTHING,
     Function,
     Instance,
     Local,
-    Member,
+    Method,
     Outside,
     Parents,
+    Partial,
     Thing,
     Value,
     Values,
@@ -24,7 +23,7 @@ from compat.migrate.values import (
 if TYPE_CHECKING:
     from compat.migrate.expressions import Expressions
 
-__all__ = ["check_override", "read_call"]
+__all__ = ["read_call"]
 
 _IMPORTERS = frozenset(
     {
@@ -36,37 +35,133 @@ _IMPORTERS = frozenset(
         "pytest.importorskip",
     }
 )
-_GETTERS = frozenset({"builtins.getattr", "builtins.hasattr", "builtins.setattr", "builtins.delattr"})
 _CODE = frozenset({"builtins.exec", "builtins.eval", "builtins.compile"})
-# `parameter`, `parameter=value`, `#3`, and in `member(...)` the same or nothing.
-_KEY = re.compile(r"(?:(?P<member>\w+)\()?(?P<parameter>#\d+|\w*)(?P<given>=(?P<value>[^()]*))?\)?")
+# Callbacks that call a function with the loop.
+_CALLED_WITH_LOOP = "aitoolbox.torchtrain.callbacks.basic.FunctionOnTrainLoop"
+_LOOP = "aitoolbox.torchtrain.train_loop.train_loop.TrainLoop"
 
 
 def read_call(reader: "Expressions", node: ast.Call) -> Values:
     """Read a call, and return what it may give."""
-    called = reader.evaluate(node.func)
+    called = reader.evaluate(node.func, is_called=True)
     outside = {value.path for value in called if isinstance(value, Outside)}
     if outside & _IMPORTERS and (node.args or node.keywords):
         return _import(reader, node, outside)
-    arguments = [reader.evaluate(argument) for argument in node.args]
-    for keyword in node.keywords:
-        reader.evaluate(keyword.value)
+    _tell_lambdas(reader, called, node)
+    given, known = _read_arguments(reader, node)
     if outside & _CODE and node.args and strings.mentions_package(node.args[0]):
         reader.recorder.remark("Code in a string speaks of AIToolbox: it is not read.", node)
-    if outside & _GETTERS:
-        return _get_attribute(reader, node, arguments)
-    if outside & {"typing.cast"} and node.args:
-        return reader.annotation(node.args[0]) if isinstance(node.args[0], ast.Constant) else _made(arguments[0])
+    if dynamic.is_patch(node.func):
+        dynamic.read_patch(reader, node, given)
+    if getters := outside & dynamic.GETTERS:
+        return dynamic.read_getter(reader, node, min(getters).removeprefix("builtins."), given)
     if "builtins.super" in outside:
-        return _parents(reader, arguments)
+        return _parents(reader, given)
+    if "functools.partial" in outside and node.args:
+        return _partial(reader, node, given[0], known)
     for value in sorted(called, key=repr):
-        _check_arguments(reader, value, node)
-    return frozenset(given for value in called for given in _given(reader, value))
+        _note_call(reader, value, node, known)
+    if isinstance(node.func, ast.Attribute):
+        reader.grow(node.func.value, containers.grown(called, given))
+    return frozenset(one for value in called for one in _gives(reader, value, node, given))
 
 
-def _given(reader: "Expressions", value: Value) -> Values:
-    if isinstance(value, Function):
-        return frozenset(reader.facts.returns.get((value.file, value.cell, value.line), set()))
+def _read_arguments(reader: "Expressions", node: ast.Call) -> tuple[list[Values], dict[ast.expr, Values]]:
+    """Return what is known of the arguments: by place, and of all of them by their expressions."""
+    if dynamic.is_lookup(node.func):
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            strings.read_looked_up(reader.recorder, argument)
+    is_log = getattr(node.func, "attr", getattr(node.func, "id", "")) in ("getLogger", "get_logger")
+    # Loggers are called like the modules that they belong to.
+    given = [reader.evaluate(one) for one in node.args if not (is_log and isinstance(one, ast.Constant))]
+    known = dict(zip(node.args, given, strict=False))
+    known |= {keyword.value: reader.evaluate(keyword.value) for keyword in node.keywords}
+    return given, known
+
+
+def _tell_lambdas(reader: "Expressions", called: Values, node: ast.Call) -> None:
+    """Let the function of a ``FunctionOnTrainLoop`` know what it is called with."""
+    if not any(isinstance(value, Thing) and value.target.path == _CALLED_WITH_LOOP for value in called):
+        return
+    loop: Values = frozenset({Instance(Thing(names.find(_LOOP)))})
+    named = [keyword.value for keyword in node.keywords if keyword.arg == "fn_to_execute"]
+    for function in (node.args[:1] or named)[:1]:
+        reader.lambdas[id(function)] = loop
+        if isinstance(function, ast.Name | ast.Attribute):
+            for value in reader.values(function):
+                if isinstance(value, Function):
+                    reader.facts.give(value, 0, loop)
+
+
+def _note_call(reader: "Expressions", value: Value, node: ast.Call, known: Mapping[ast.expr, Values]) -> None:
+    """Note what a call says of the old library: its arguments, and what is called without being named."""
+    match value:
+        case Function() if value.file == reader.file:
+            _give(reader, value, node, known)
+        case Instance(of=Thing() | Local()):
+            # `loop(3)` is `loop.__call__(3)`.
+            for member in reader.attribute_of(frozenset({value}), "__call__", node, None):
+                arguments.check_call(reader, member, node, known)
+        case _:
+            if isinstance(value, Local):
+                _note_stand_in(reader, value, node.func)
+            arguments.check_call(reader, value, node, known)
+
+
+def _note_stand_in(reader: "Expressions", local: Local, node: ast.expr) -> None:
+    """Note that an object of a subclass is made, where it descends from a class that is not served."""
+    for base in reader.facts.old_bases(local):
+        if names.verdict(base.target).status in ("later", "refused"):
+            reader.recorder.use("reference", base.target, node, is_called=True)
+
+
+def _give(reader: "Expressions", function: Function, node: ast.Call, known: Mapping[ast.expr, Values]) -> None:
+    """Learn what a function of this file is called with."""
+    if function.is_method and not (
+        isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id == "self"
+    ):
+        # It may be called with or without its first argument.
+        reader.facts.give(function, "*", NOTHING)
+        return
+    is_spread = any(isinstance(argument, ast.Starred) for argument in node.args)
+    if is_spread or any(keyword.arg is None for keyword in node.keywords):
+        reader.facts.give(function, "*", NOTHING)
+    for place, argument in enumerate(node.args):
+        reader.facts.give(function, place, known.get(argument, NOTHING))
+    for keyword in node.keywords:
+        if keyword.arg is not None:
+            reader.facts.give(function, keyword.arg, known.get(keyword.value, NOTHING))
+
+
+def _partial(reader: "Expressions", node: ast.Call, function: Values, known: Mapping[ast.expr, Values]) -> Values:
+    """Read ``functools.partial`` as a call that is finished later."""
+    first, *places = node.args
+    call = ast.copy_location(ast.Call(first, places, node.keywords), node)
+    reader.note(function, first, is_called=True)
+    made: set[Value] = set()
+    for value in sorted(function, key=repr):
+        arguments.check_call(reader, value, call, known)
+        if isinstance(value, Local) or (isinstance(value, Thing) and value.target.is_class):
+            made.add(Partial(value, len(places)))
+    return frozenset(made)
+
+
+def _gives(reader: "Expressions", value: Value, node: ast.Call, given: Sequence[Values]) -> Iterable[Value]:
+    match value:
+        case Function():
+            return frozenset(reader.facts.returns.get(value.key, ()))
+        case Partial(of=of):
+            return _made(frozenset({of}))
+        case Method():
+            return containers.from_method(value)
+        case Outside(path="typing.cast") if node.args:
+            is_text = isinstance(node.args[0], ast.Constant)
+            return reader.annotation(node.args[0]) if is_text else _made(given[0])
+        case Outside(path="builtins.vars") if given:
+            dynamic.leave_open(reader, given[0])
+            return NOTHING
+        case Outside(path=path):
+            return containers.from_builtin(path, given)
     return _made(frozenset({value}))
 
 
@@ -81,6 +176,7 @@ def _made(values: Values) -> Values:
 
 def _import(reader: "Expressions", node: ast.Call, outside: set[str]) -> Values:
     for argument in (*node.args[1:], *(keyword.value for keyword in node.keywords)):
+        strings.read_looked_up(reader.recorder, argument)
         reader.evaluate(argument)
     named = {keyword.arg: keyword.value for keyword in node.keywords}
     path = node.args[0] if node.args else named.get("name", named.get("modname"))
@@ -99,131 +195,7 @@ def _root(target: Target) -> Target:
     return Target("module", first, first, first)
 
 
-def _get_attribute(reader: "Expressions", node: ast.Call, arguments: list[Values]) -> Values:
-    """Read ``getattr`` and its likes as the attribute that they name."""
-    if len(node.args) < 2 or not any(isinstance(value, Thing | Instance | Parents) for value in arguments[0]):
-        return NOTHING
-    name = node.args[1]
-    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
-        if any(isinstance(value, Thing) for value in arguments[0]):
-            reader.recorder.remark("An attribute is taken by a name that is computed: which one is not known.", node)
-        return NOTHING
-    found = reader.attribute_of(arguments[0], name.value, node, None)
-    for value in found:
-        if isinstance(value, Thing):
-            reader.recorder.use("reference", value.target, node)
-    return found
-
-
-def _parents(reader: "Expressions", arguments: list[Values]) -> Values:
-    named = [value for value in (arguments[0] if arguments else ()) if isinstance(value, Local)]
+def _parents(reader: "Expressions", given: Sequence[Values]) -> Values:
+    named = [value for value in (given[0] if given else ()) if isinstance(value, Local)]
     local = named[0] if named else reader.scope.local
     return frozenset({Parents(local)}) if local else NOTHING
-
-
-def _check_arguments(reader: "Expressions", value: Value, node: ast.Call) -> None:
-    match value:
-        case Thing(target=target) if target.kind == "name":
-            _check(reader, _rows(target.row), "__init__" if target.is_class else "", node)
-        case Thing(target=target) | Member(target=target) if target.kind == "member":
-            rows = _rows(target.row, target.path.rpartition(".")[0])
-            _check(reader, rows, target.member, node, takes_self=isinstance(value, Thing))
-        case Local() if not any("__init__" in known.body for _, known in reader.facts.lineage(value)):
-            for base in reader.facts.old_bases(value)[:1]:
-                _check(reader, _rows(base.target.row), "__init__", node)
-
-
-def _rows(*paths: str) -> list[Name]:
-    """Return the served names among some paths: of one that is not served nothing more needs to be said."""
-    found = (surface().names.get(path) for path in dict.fromkeys(paths))
-    return [row for row in found if row and row.is_served]
-
-
-def _keys(rows: list[Name], member: str) -> Iterator[tuple[Name, str, "re.Match[str]"]]:
-    for row in rows:
-        for key in row.arguments:
-            found = _KEY.fullmatch(key)
-            if found and (found["member"] or "__init__") == (member or "__init__"):
-                yield row, key, found
-
-
-def _check(reader: "Expressions", rows: list[Name], member: str, node: ast.Call, *, takes_self: bool = False) -> None:
-    """Note the arguments of a call of which the table has something to say."""
-    keys = list(_keys(rows, member))
-    if not keys:
-        return
-    given = _arguments(rows[-1], member, node, takes_self)
-    for row, key, found in keys:
-        argument = node.func if found["parameter"] == "" and not given else given.get(found["parameter"])
-        if argument is None:
-            continue
-        if found["given"] and not _may_be(argument, found["value"]):
-            if not isinstance(argument, ast.Constant):
-                said = row.arguments[key]
-                text = f"{row.short}({key}) is {said.status}: whether it is meant is computed when the program runs."
-                reader.recorder.remark(text, argument)
-            continue
-        note_argument(reader, row, key, argument)
-    _unseen(reader, keys, node)
-
-
-def note_argument(reader: "Expressions", row: Name, key: str, node: ast.AST) -> None:
-    """Note an argument.
-
-    What stands in a place that meant something else in older versions is a remark: 1.8 has that place as well.
-    """
-    said = row.arguments[key]
-    name = f"{row.old}.{key}" if key.endswith(")") else f"{row.old}({key})"
-    if "#" in key and said.versions:
-        reader.recorder.remark(
-            f"If it was written for AIToolbox {said.versions}: {name.rpartition('.')[2]}: {said.why}", node
-        )
-        return
-    verdict = Verdict(said.status, said.why, said.quirks, row.native, versions=said.versions)
-    reader.recorder.argument(name, verdict, node)
-
-
-def _unseen(reader: "Expressions", keys: list[tuple[Name, str, "re.Match[str]"]], node: ast.Call) -> None:
-    listed = [key for row, key, _ in keys if not row.arguments[key].versions]
-    if listed and any(keyword.arg is None for keyword in node.keywords):
-        text = f"Arguments are passed with **: whether {', '.join(listed)} is among them is not known."
-        reader.recorder.remark(text, node)
-
-
-def check_override(reader: "Expressions", member: Target, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    """Note the parameters of an override of which the table has something to say."""
-    arguments = node.args
-    named = [*arguments.posonlyargs, *arguments.args][1:] + arguments.kwonlyargs
-    taken: dict[str, ast.AST] = {argument.arg: argument for argument in named}
-    for row, key, found in _keys(_rows(member.row, member.path.rpartition(".")[0]), member.member):
-        is_bare = found["parameter"] == "" and not taken and not arguments.vararg
-        place = node if is_bare else taken.get(found["parameter"])
-        if place is not None:
-            note_argument(reader, row, key, place)
-
-
-def _arguments(row: Name, member: str, node: ast.Call, takes_self: bool) -> dict[str, ast.expr]:
-    """Return the arguments of a call by the names of their parameters, as far as these are known."""
-    given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-    parameters: tuple[str, ...] | None
-    if member:
-        members = own.class_members(row.ours)
-        parameters = members.signatures.get(member) if members else None
-    else:
-        parameters = own.signature(row.ours)
-    positional = node.args[1:] if takes_self else node.args
-    for number, argument in enumerate(positional, 1):
-        if isinstance(argument, ast.Starred):
-            break
-        given[f"#{number}"] = argument
-        if parameters and number <= len(parameters):
-            given[parameters[number - 1]] = argument
-    return given
-
-
-def _may_be(argument: ast.expr, value: str) -> bool:
-    """Tell whether an argument is the value that the table names, which writes it with or without quotes."""
-    if not isinstance(argument, ast.Constant):
-        return False
-    given = argument.value
-    return value in (repr(given), f'"{given!s}"') or (isinstance(given, str) and value == given)

@@ -29,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a script, a notebook or a folder")
     parser.add_argument("--json", action="store_true", help="print the report as JSON rather than as text")
-    parser.add_argument("--output", metavar="FILE", help="write the report to a file rather than to the terminal")
+    parser.add_argument(
+        "--output", metavar="FILE", help="write the report to a file rather than to the terminal, which - means"
+    )
     parser.add_argument("--html", metavar="FILE", help="write the report as one page that opens without a network, too")
 
 
@@ -42,15 +44,35 @@ def execute(options: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
+    if problem := _conflict(options):
+        sys.stderr.write(f"{problem}\n")
+        return 2
     report = check(options.paths)
     text = as_json(report) if options.json else as_text(report)
     code = report.exit_code
     if options.html and not _write(options.html, as_html(report)):
         code = 2
-    if options.output:
+    if options.output and options.output != "-":
         return code if _write(options.output, text) else 2
     _show(text)
     return code
+
+
+def _conflict(options: argparse.Namespace) -> str:
+    """Say what is wrong with the files to write, before anything is read."""
+    if options.html == "-":
+        return "--html - names no file. Name one, such as report.html; only --output takes -, for the terminal."
+    if options.html and options.output and _place(options.html) == _place(options.output):
+        return f"--output and --html both name {options.html!r}, and one would overwrite the other. Name two files."
+    inputs = {_place(path): path for path in options.paths}
+    for option, path in (("--output", options.output), ("--html", options.html)):
+        if path and path != "-" and _place(path) in inputs:
+            return f"{option} names {path!r}, which is to be read, and would be overwritten. Name another file."
+    return ""
+
+
+def _place(path: str) -> str:
+    return os.path.normcase(os.path.realpath(path)) if "\0" not in path else path
 
 
 def _write(path: str, text: str) -> bool:

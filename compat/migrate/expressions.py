@@ -8,7 +8,9 @@ import ast
 from collections.abc import Iterable
 from itertools import chain
 
-from compat.migrate import calls, names, strings
+from compat.migrate import calls, imports, names, narrowing, strings
+from compat.migrate.containers import at_place, display, elements_of, method, opened, subscripted
+from compat.migrate.dynamic import leave_open
 from compat.migrate.project import Project
 from compat.migrate.recorder import Recorder
 from compat.migrate.scopes import Scope
@@ -32,8 +34,7 @@ from compat.migrate.values import (
 __all__ = ["Expressions"]
 
 _DEEPEST = 6
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
-_PLAIN = (Thing, Member, Local, Instance, Function)
+_MAPPINGS = frozenset({"DefaultDict", "Dict", "Mapping", "MutableMapping", "OrderedDict", "defaultdict", "dict"})
 
 
 class Expressions:
@@ -54,35 +55,38 @@ class Expressions:
         self.recorder = recorder
         self.scope = Scope("module", (file, 0, 0, ""))
         self.unread_stars: list[str] = []
+        # What the one argument of a lambda is, where the call says so that the lambda stands in.
+        self.lambdas: dict[int, Values] = {}
 
-    def evaluate(self, node: ast.expr | None, kind: str = "reference") -> Values:
+    def evaluate(self, node: ast.expr | None, kind: str = "reference", *, is_called: bool = False) -> Values:
         """Read an expression and note its uses, itself included.
 
         Args:
             node: The expression; None is nothing.
             kind: What the use is called if the expression itself is one.
+            is_called: Whether what it gives is called.
         """
         if node is None:
             return NOTHING
         found = self.values(node)
         if isinstance(node, ast.Name | ast.Attribute):
-            self._note(found, node, kind)
+            self.note(found, node, kind, is_called=is_called)
         return found
 
-    def _note(self, values: Iterable[Value], node: ast.expr, kind: str = "reference") -> None:
-        for value in values:
-            if isinstance(value, Leak):
-                self._leak(value, node)
-            elif isinstance(value, Thing) or (isinstance(value, Member) and isinstance(node, ast.Name)):
-                self.recorder.use(kind, value.target, node)
+    def note(
+        self, values: Iterable[Value], node: ast.expr, kind: str = "reference", *, is_called: bool = False
+    ) -> None:
+        """Note the uses that an expression itself is.
 
-    def _leak(self, leak: Leak, node: ast.expr) -> None:
-        when = "AIToolbox 1.0 to 1.3 gave" if leak.is_older else "the old library gave"
-        self.recorder.remark(
-            f"{leak.name} comes from nowhere but the star import of {leak.module}, as {when} it away: "
-            f"import {leak.path} itself.",
-            node,
-        )
+        A member that a name holds was used where it was taken.
+        """
+        values = list(values)
+        gone = {imports.note_leak(self, value, kind, node) for value in values if isinstance(value, Leak)}
+        for value in values:
+            if not isinstance(value, Thing) or value.target.written in gone:
+                continue
+            if value.target.kind != "member" or not isinstance(node, ast.Name):
+                self.recorder.use(kind, value.target, node, is_called=is_called)
 
     def values(self, node: ast.expr) -> Values:
         """Read an expression, and note the uses inside it."""
@@ -101,20 +105,34 @@ class Expressions:
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
                 return self._comprehension(node)
             case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
-                return elements_of(chain.from_iterable(self.evaluate(element) for element in elements))
+                return display(chain.from_iterable([self.evaluate(element) for element in elements]))
             case ast.Dict(keys=keys, values=inner):
                 for key in keys:
                     self.evaluate(key)
-                return elements_of(chain.from_iterable(self.evaluate(element) for element in inner))
+                return display(chain.from_iterable([self.evaluate(element) for element in inner]), "dict")
             case ast.NamedExpr(target=ast.Name(id=name), value=value):
                 found = self.evaluate(value)
-                self._outer().bind(name, found, self.facts)
+                self.outer().bind(name, found, self.facts)
                 return found
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 self.evaluate(test)
-                return self.evaluate(body) | self.evaluate(orelse)
-            case ast.BoolOp(values=parts):
-                return frozenset(chain.from_iterable([self.evaluate(part) for part in parts]))
+                holds, fails = narrowing.told_by(self, test)
+                with narrowing.narrowed(self, holds):
+                    found = self.evaluate(body)
+                with narrowing.narrowed(self, fails):
+                    return found | self.evaluate(orelse)
+            case ast.BoolOp(op=op, values=[first, *rest]):
+                found = self.evaluate(first)
+                told = narrowing.told_by(self, first)[not isinstance(op, ast.And)]
+                with narrowing.narrowed(self, told):
+                    return found.union(*[self.evaluate(inner) for inner in rest])
+            case ast.Yield(value=value):
+                found = elements_of(self.evaluate(value))
+                self.returned(found)
+                return NOTHING
+            case ast.YieldFrom(value=value):
+                self.returned(self.evaluate(value))
+                return NOTHING
             case ast.Await(value=value):
                 return self.evaluate(value)
             case ast.Starred(value=value):
@@ -126,7 +144,14 @@ class Expressions:
                 self.evaluate(child)
         return NOTHING
 
-    def _outer(self) -> Scope:
+    def returned(self, values: Values) -> None:
+        """Learn what the function that is read returns, or a generator yields."""
+        scope = self.outer()
+        if scope.kind == "function":
+            file, cell, line, _ = scope.key
+            self.facts.learn(self.facts.returns[(file, cell, line)], values)
+
+    def outer(self) -> Scope:
         """Return the scope that an assignment expression writes to."""
         scope = self.scope
         while scope.kind == "inline" and scope.parent is not None:
@@ -157,12 +182,16 @@ class Expressions:
         """
         found: set[Value] = set()
         is_sure = len(base) == 1
+        if name == "__dict__":
+            leave_open(self, base)
         for value in base:
             match value:
                 case Thing(target=target):
                     found |= self._of_thing(target, name, node, owner)
-                case Member() | Leak() if owner is not None:
-                    self._note([value], owner)
+                case Leak() if owner is not None:
+                    self.note([value], owner)
+                case Elements():
+                    found |= method(value, name)
                 case Instance(of=Thing(target=target)):
                     found |= self._of_instance(target, name, node, is_sure)
                 case Instance(of=Local() as local) | (Local() as local):
@@ -179,13 +208,13 @@ class Expressions:
         found = names.attribute(target, name)
         if found is None:
             if owner is not None:
-                self._note([Thing(target)], owner)
+                self.note([Thing(target)], owner)
             return set()
         if found.kind == "unknown":
-            if (target.row, name) not in self.facts.stored:
+            if not self.facts.is_stored(target.row, name):
                 self.recorder.use("reference", found, node)
             elif owner is not None:
-                self._note([Thing(target)], owner)
+                self.note([Thing(target)], owner)
             return set()
         if found.kind == "foreign":
             self.recorder.use("reference", found, node)
@@ -198,7 +227,7 @@ class Expressions:
         if found is None:
             return set()
         if found.kind == "unknown":
-            if is_sure and (target.row, name) not in self.facts.stored:
+            if is_sure and not self.facts.is_stored(target.row, name):
                 self.recorder.use("member", found, node, at_name=True)
             return set()
         self.recorder.use("member", found, node, at_name=True)
@@ -221,13 +250,15 @@ class Expressions:
             if inherited is None:
                 return found
             if inherited.kind != "unknown":
+                if is_bound and not names.is_listed(inherited):
+                    return found
                 self.recorder.use("member", inherited, node, at_name=True)
                 return {Member(inherited), *_typed(base.target, name), *found}
             if (
                 is_sure
                 and not is_bound
                 and not self.facts.is_open(of)
-                and (base.target.row, name) not in self.facts.stored
+                and not self.facts.is_stored(base.target.row, name)
             ):
                 self.recorder.use("member", inherited, node, at_name=True)
         return found
@@ -238,8 +269,9 @@ class Expressions:
             self.evaluate(default)
         named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         named += [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
+        given = self.lambdas.get(id(node), NOTHING)
         inner = self._enter_inline()
-        inner.env.update({argument.arg: NOTHING for argument in named})
+        inner.env.update({argument.arg: NOTHING if number else given for number, argument in enumerate(named)})
         self.evaluate(node.body)
         self._leave_inline()
         return NOTHING
@@ -255,9 +287,10 @@ class Expressions:
                 self.evaluate(condition)
         if isinstance(node, ast.DictComp):
             self.evaluate(node.key)
+        is_dict = isinstance(node, ast.DictComp)
         found = self.evaluate(node.value if isinstance(node, ast.DictComp) else node.elt)
         self._leave_inline()
-        return elements_of(found)
+        return display(found, "dict" if is_dict else "list")
 
     def _enter_inline(self) -> Scope:
         self.scope = Scope("inline", self.scope.key, self.scope, local=self.scope.local)
@@ -273,7 +306,7 @@ class Expressions:
             return strings.read_import(self.recorder, node.slice, kind="string")
         self.evaluate(node.slice)
         # A subscripted class, as of a generic, is still the class.
-        return opened(base) | frozenset(value for value in base if isinstance(value, Local | Thing))
+        return subscripted(base) | frozenset(value for value in base if isinstance(value, Local | Thing))
 
     def assign(self, target: ast.expr, values: Values) -> None:
         """Let the target of an assignment be something, and note the uses in it."""
@@ -283,31 +316,51 @@ class Expressions:
             case ast.Attribute():
                 self._store(target, values)
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                for part in parts:
-                    self.assign(part, opened(values))
+                for place, inner in enumerate(parts):
+                    is_spread = any(isinstance(before, ast.Starred) for before in parts[:place])
+                    self.assign(inner, opened(values) if is_spread else at_place(values, place))
             case ast.Starred(value=inner):
                 self.assign(inner, elements_of(values))
             case ast.Subscript(value=base, slice=index):
-                self.evaluate(base)
+                holders = [value for value in self.evaluate(base) if isinstance(value, Elements)]
                 self.evaluate(index)
+                for holder in holders:
+                    self.grow(base, display({*holder.of, *values}, holder.kind))
+
+    def grow(self, holder: ast.expr, values: Values) -> None:
+        """Let a container that a name or an attribute holds have more elements."""
+        if not any(isinstance(value, Elements) and value.of for value in values):
+            return
+        if isinstance(holder, ast.Name):
+            home = self.scope.holder(holder.id)
+            if home is not None:
+                before = home.env.get(holder.id, NOTHING)
+                home.bind(holder.id, before | values, self.facts)
+        elif isinstance(holder, ast.Attribute) and isinstance(holder.value, ast.Name):
+            self.store(self.values(holder.value), holder.attr, values)
 
     def _store(self, target: ast.Attribute, values: Values) -> None:
         """Write to an attribute: of an old class it is a use, of an object of the program it is learned."""
         is_path = isinstance(target.value, ast.Name | ast.Attribute)
         base = self.values(target.value) if is_path else self.evaluate(target.value)
-        for value in base:
-            match value:
-                case Thing(target=old) | Instance(of=Thing(target=old)):
-                    found = names.attribute(old, target.attr)
-                    if found is not None and found.kind == "unknown" and old.row:
-                        self.facts.store(old.row, target.attr)
-                case (Local() as local) | Instance(of=Local() as local) if local in self.facts.classes:
-                    known = self.facts.classes[local].attributes[target.attr]
-                    self.facts.learn(known, values)
+        self.store(base, target.attr, values)
         written = self.attribute_of(base, target.attr, target, target.value if is_path else None)
         if any(isinstance(value, Thing) for value in base):
             # `aitoolbox.TrainLoop = Mine`, as patches by hand do.
-            self._note(written, target)
+            self.note(written, target)
+
+    def store(self, base: Values, name: str, values: Values) -> None:
+        """Let an attribute of some objects be something."""
+        for value in base:
+            match value:
+                case Thing(target=old) | Instance(of=Thing(target=old)):
+                    found = names.attribute(old, name)
+                    if found is not None and found.kind == "unknown" and old.row:
+                        self.facts.store(old.row, name)
+                case (Local() as local) | Instance(of=Local() as local) if local in self.facts.classes:
+                    attributes = self.facts.classes[local].attributes
+                    self.facts.size += name not in attributes
+                    self.facts.learn(attributes[name], values)
 
     def annotation(self, node: ast.expr | None) -> Values:
         """Read an annotation, and return what an object that is annotated so may be."""
@@ -337,6 +390,8 @@ class Expressions:
             return parts
         if name in ("Type", "type"):
             return frozenset(part.of for part in parts if isinstance(part, Instance))
+        if name in _MAPPINGS:
+            return elements_of(parts, "dict")
         return elements_of(parts)
 
 
@@ -347,17 +402,6 @@ def instances(values: Values) -> Values:
         for value in values
         if isinstance(value, Local) or (isinstance(value, Thing) and value.target.is_class)
     )
-
-
-def elements_of(values: Iterable[Value]) -> Values:
-    """Return a container with such elements; nothing, if nothing is known of them."""
-    known = frozenset(value for value in values if isinstance(value, _PLAIN))
-    return frozenset({Elements(known)}) if known else NOTHING
-
-
-def opened(values: Values) -> Values:
-    """Return what the elements of some containers may be."""
-    return frozenset(chain.from_iterable(value.of for value in values if isinstance(value, Elements)))
 
 
 def chain_returns(values: Iterable[Value], facts: Facts) -> set[Value]:

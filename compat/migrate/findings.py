@@ -58,6 +58,9 @@ class Finding:
         nearest: The known names that an unknown one is nearest to.
         versions: The versions of AIToolbox that had the written path, if 1.8 has not.
         code: The line of code.
+        is_met: Whether the program meets the error, if it is one: not where a name is only imported or mentioned that
+            is an error once it is used.
+        is_harmless: Whether a difference is none to a program that ran.
     """
 
     place: Place
@@ -71,11 +74,16 @@ class Finding:
     nearest: tuple[str, ...] = ()
     versions: str = ""
     code: str = ""
+    is_met: bool = True
+    is_harmless: bool = False
 
     @property
     def effort(self) -> str:
         """Which of ``EFFORTS`` it means."""
-        return effort_of(self.status)
+        if self.is_harmless:
+            return EFFORTS[0]
+        effort = effort_of(self.status)
+        return effort if self.is_met or effort == EFFORTS[0] else EFFORTS[1]
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def _bar(efforts: Iterable[tuple[str, int]], name: str) -> Iterator[str]:
     yield "</div>"
 
 
-def _badge(status: str) -> str:
-    return f'<span class="badge {_CLASSES[effort_of(status)]}">{status}</span>'
+def _badge(status: str, effort: str = "") -> str:
+    return f'<span class="badge {_CLASSES[effort or effort_of(status)]}">{status}</span>'
 
 
 def _files(report: Report) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _where(found: Finding) -> str:
 def _finding(found: Finding, anchor: str, told: tuple[str, str] | None) -> Iterator[str]:
     """Show a use: its line of code beside its equivalent, and what is to be said, if that was not told before."""
     yield f'<li id="{anchor}">'
-    yield f'<p class="head">{_badge(found.status)} <code class="name">{_text(found.name)}</code>'
+    yield f'<p class="head">{_badge(found.status, found.effort)} <code class="name">{_text(found.name)}</code>'
     yield f'<span class="place">{_where(found)}, {found.kind}</span></p>'
     yield f'<div class="pair"><pre class="code">{_text(found.code)}</pre>'
     if found.native:
@@ -167,7 +167,8 @@ def _said(found: Finding) -> str:
     if found.nearest:
         said.append("Nearest: " + ", ".join(f"<code>{_text(name)}</code>" for name in found.nearest) + ".")
     if found.versions:
-        said.append(f"Written <code>{_text(found.written)}</code>, as in AIToolbox {_text(found.versions)}.")
+        written = f"Written <code>{_text(found.written)}</code>, as in" if found.written != found.name else "Of"
+        said.append(f"{written} AIToolbox {_text(found.versions)}.")
     if found.quirks:
         said.append(f'<span class="quirks">{_text(" ".join(found.quirks))}</span>')
     return " ".join(part for part in said if part)

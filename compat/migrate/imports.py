@@ -1,6 +1,7 @@
 """Import statements: of the old library, of other checked files, and of everything else."""
 
 import ast
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from compat._surface import surface
@@ -10,7 +11,7 @@ from compat.migrate.values import NOTHING, InProject, Leak, Outside, Thing, Valu
 if TYPE_CHECKING:
     from compat.migrate.expressions import Expressions
 
-__all__ = ["read_import", "read_import_from"]
+__all__ = ["note_leak", "public_names", "read_import", "read_import_from"]
 
 # The package that serves the old names: who imports from it is on the way already.
 _OURS = "compat"
@@ -97,6 +98,50 @@ def _bind_leak(reader: "Expressions", leak: Leak) -> None:
     reader.scope.bind(leak.name, frozenset(values), reader.facts)
 
 
+def note_leak(reader: "Expressions", leak: Leak, kind: str, node: ast.expr) -> str:
+    """Note the use of a name that only a star import gave away.
+
+    Returns:
+        The path of the leaked name as the program says it, if that is an error today; else nothing.
+    """
+    if not leak.is_older or reader.unread_stars:
+        which = "AIToolbox 1.0 to 1.3" if leak.is_older else "the old library"
+        others = f", or of {' or '.join(reader.unread_stars)}" if leak.is_older else ""
+        text = f"{leak.name} comes from nowhere but the star import of {leak.module}, as {which} gave it away{others}: "
+        reader.recorder.remark(f"{text}import {leak.path} itself.", node)
+        return ""
+    written = f"{leak.module}.{leak.name}"
+    head, _, last = leak.path.rpartition(".")
+    line = f"from {head} import {last}" if head else f"import {last}"
+    line += f" as {leak.name}" if leak.name != last else ""
+    why = "Only the star import of AIToolbox 1.0 to 1.3 gave it away; today it is a NameError."
+    reader.recorder.refuse(kind, written, names.Verdict("refused", f"{why} Write: {line}.", native=line), node)
+    return written
+
+
+def public_names(body: Iterable[ast.stmt]) -> frozenset[str] | None:
+    """Return what ``__all__`` of a module lists; None if it has none, or one that is computed."""
+    found: set[str] | None = None
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
+                found = _texts(value)
+            case ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
+                found = _texts(value)
+            case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
+                more = _texts(value)
+                found = None if found is None or more is None else found | more
+    return None if found is None else frozenset(found)
+
+
+def _texts(node: ast.expr) -> set[str] | None:
+    try:
+        return {str(text) for text in ast.literal_eval(node)}
+    except (ValueError, TypeError, SyntaxError):
+        # It is computed, from other modules as a rule.
+        return None
+
+
 def _project_star(reader: "Expressions", found: InProject | None, module: str) -> None:
     file = reader.project.file_of(found.path) if found else ""
     if module.split(".")[0] == _OURS:
@@ -104,8 +149,9 @@ def _project_star(reader: "Expressions", found: InProject | None, module: str) -
             reader.scope.bind(name, frozenset({Outside(f"{_OURS}.{name}")}), reader.facts)
     elif not file:
         reader.unread_stars.append(module)
+    public = reader.facts.public.get(file)
     for name, values in list(reader.facts.exports(file).items()):
-        if not name.startswith("_"):
+        if name in public if public is not None else not name.startswith("_"):
             reader.scope.bind(name, frozenset(values), reader.facts)
 
 

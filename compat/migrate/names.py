@@ -4,6 +4,7 @@ Older paths are led to those of 1.8. Whatever a module imported can be asked of 
 """
 
 import difflib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -30,6 +31,8 @@ __all__ = [
 DISTINCTIVE = ("TrainLoop", "TTModel", "TTBasic")
 # Up to 0.3.1 the package was written with capitals.
 ROOTS = (PACKAGE, "AIToolbox")
+# What comes with this package.
+_INSTALLED = frozenset({"lightning", "numpy", "torch", "torchmetrics", "tqdm"})
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Verdict:
     native: str = ""
     nearest: tuple[str, ...] = ()
     versions: str = ""
+    is_harmless: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,8 +181,12 @@ def _of_class(target: Target, name: str, written: str) -> Target | None:
     row = surface().names.get(target.row)
     if row is None:
         return Target("member", written, written, target.row, name)
+    if not row.is_served:
+        # Its members are not listed: one that no other class has is likely the program's own.
+        is_likely = name in row.members or name in _member_names()
+        return Target("member", f"{target.path}.{name}", written, row.old, name) if is_likely else None
     members = own.class_members(row.ours) if row.ours else None
-    if members is None or not row.is_served:
+    if members is None:
         return Target("member", f"{target.path}.{name}", written, row.old, name)
     if name in members.owners:
         owner = own.old_path(members.owners[name]) or target.path
@@ -188,6 +196,13 @@ def _of_class(target: Target, name: str, written: str) -> Target | None:
     if members.is_open or name.startswith("__"):
         return None
     return Target("unknown", f"{target.path}.{name}", written, row.old, name)
+
+
+@lru_cache(maxsize=1)
+def _member_names() -> frozenset[str]:
+    """Return the names of all members of the classes that are served."""
+    served = [own.class_members(row.ours) for row in surface().names.values() if row.is_served]
+    return frozenset(name for members in served if members for name in members.owners)
 
 
 @cache
@@ -216,18 +231,37 @@ def verdict(target: Target) -> Verdict:
     if target.kind == "unknown":
         return _unknown(target)
     if target.kind == "foreign":
-        module, _, name = target.path.rpartition(".")
-        return Verdict("same", native=f"from {module} import {name}" if module else f"import {name}")
+        return _of_foreign(target.path)
     row = surface().names.get(target.row)
     if row is None:
         return _of_module_row(target)
     if target.kind == "member":
         said = _member(row, target)
         if said:
-            return Verdict(said.status, said.why, said.quirks, row.native, versions=said.versions or row.versions)
+            native = said.native or row.native
+            versions = said.versions or row.versions
+            harmless = _is_harmless(said)
+            return Verdict(said.status, said.why, said.quirks, native, versions=versions, is_harmless=harmless)
         if row.is_served:
             return Verdict("same", native=row.native, versions=row.versions)
-    return Verdict(row.status, row.why, row.quirks, row.native, versions=row.versions or _module_versions(target))
+    versions = row.versions or _module_versions(target)
+    harmless = _is_harmless(row)
+    return Verdict(row.status, row.why, row.quirks, row.native, versions=versions, is_harmless=harmless)
+
+
+def _is_harmless(said: Name | Member) -> bool:
+    """Tell whether a difference is none to a program that ran: an error that is clearer, or no longer there."""
+    return said.status == "differs" and not said.results
+
+
+def _of_foreign(path: str) -> Verdict:
+    """Judge what a module imported from elsewhere: it is handed on, if it is installed."""
+    module, _, name = path.rpartition(".")
+    native = f"from {module} import {name}" if module else f"import {name}"
+    needed = "tensorboard" if path.startswith("torch.utils.tensorboard") else path.split(".")[0]
+    if needed in _INSTALLED or needed in sys.stdlib_module_names:
+        return Verdict("same", native=native)
+    return Verdict("differs", f"The package of {needed} must be installed: this package does not bring it.", (), native)
 
 
 def _module_versions(target: Target) -> str:

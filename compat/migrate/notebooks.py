@@ -19,6 +19,9 @@ _PYTHON_CELLS = frozenset({"capture", "prun", "time", "timeit"})
 _STATEMENT = re.compile(r"(\s*)%(?:time|timeit|prun)\s+(?:-\w+\s+(?:\d+\s+)?)*(?=\S)")
 # Not `% 3` and `!= 3`, which continue a line.
 _COMMAND = re.compile(r"\s*(?:%[^\W\d]|!(?!=)|\?|[\w.]+\?{1,2}\s*$)")
+_ASSIGNED = re.compile(r"(\s*[\w.,\s]+=\s*)(%(?:time|timeit|prun)\s+(?:-\w+\s+(?:\d+\s+)?)*)(?=\S)")
+# Cell magics with a statement in their own line.
+_SETUP = re.compile(r"\s*%%(?:timeit|prun)\s+(?:-\w+\s+(?:\d+\s+)?)*(?=\S)")
 _CAPTURE = re.compile(r"(\s*[\w.,\s]+=\s*)[%!].*")
 
 
@@ -98,8 +101,13 @@ def _without_ipython(lines: tuple[str, ...]) -> tuple[str, dict[int, int]]:
     shifts: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         indent = line[: len(line) - len(line.lstrip())]
-        if line.lstrip().startswith("%%"):
+        if setup := _SETUP.match(line):
+            python.append(line[setup.end() :])
+            shifts[number] = setup.end()
+        elif line.lstrip().startswith("%%"):
             python.append("")
+        elif assigned := _ASSIGNED.match(line):
+            python.append(assigned[1] + " " * len(assigned[2]) + line[assigned.end() :])
         elif timed := _STATEMENT.match(line):
             python.append(indent + line[timed.end() :])
             shifts[number] = timed.end() - len(indent)

@@ -4,10 +4,11 @@ Reading them with ``ast`` keeps the check free of torch.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import chain
 
 from compat._surface import surface
 
@@ -16,6 +17,8 @@ __all__ = ["Members", "class_members", "old_path", "signature"]
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 # Bases that bring no members a program would use.
 _PLAIN = frozenset({"ABC", "object"})
+# Bases of Python's own that bring members, under the names that our modules import them by.
+_COLLECTIONS = {kind.__name__: kind for kind in (Mapping, MutableMapping, Sequence)}
 
 
 @dataclass
@@ -65,7 +68,11 @@ def class_members(ours: str) -> Members | None:
     imports = _imports(tree)
     found = Members()
     for base in reversed([base for base in node.bases if not (isinstance(base, ast.Name) and base.id in _PLAIN)]):
-        _inherit(found, _qualify(base, module, tree, imports))
+        kind = base.value if isinstance(base, ast.Subscript) else base
+        if isinstance(kind, ast.Name) and kind.id in _COLLECTIONS:
+            found.owners.update({name: ours for name in dir(_COLLECTIONS[kind.id]) if not name.startswith("_")})
+        else:
+            _inherit(found, _qualify(base, module, tree, imports))
     for statement in node.body:
         for member, annotation in _declared(statement):
             found.owners[member] = ours
@@ -150,9 +157,19 @@ def _stored_on_self(function: _FunctionNode) -> Iterator[tuple[str, ast.expr | N
         if not isinstance(node, ast.Assign | ast.AnnAssign):
             continue
         value = node.value.func if isinstance(node.value, ast.Call) else None
-        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in chain.from_iterable(map(_flat, targets)):
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
                 yield target.attr, node.annotation if isinstance(node, ast.AnnAssign) else value
+
+
+def _flat(target: ast.expr) -> Iterator[ast.expr]:
+    """Yield the targets of an assignment, those of ``a, b = ...`` one by one."""
+    if isinstance(target, ast.Tuple | ast.List):
+        for part in target.elts:
+            yield from _flat(part)
+    else:
+        yield target
 
 
 def _note_type(

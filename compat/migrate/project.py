@@ -25,6 +25,11 @@ class Project:
         self._resolved: dict[tuple[str, str, int], InProject | None] = {}
         self._folders = {str(parent) for file in self._files for parent in PurePath(file).parents}
 
+    def add(self, file: str) -> None:
+        """Add a file, before anything is looked for."""
+        self._files.add(file)
+        self._folders.update(str(parent) for parent in PurePath(file).parents)
+
     def file_of(self, module: str) -> str:
         """Return the file of a module, by the module's path without a suffix; nothing for a folder without one."""
         for file in (f"{module}.py", str(PurePath(module, "__init__.py")), f"{module}.pyw"):

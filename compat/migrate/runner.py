@@ -2,14 +2,17 @@
 
 import ast
 import codecs
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from compat.migrate import names
-from compat.migrate.findings import Mention, Report, Unreadable
+from compat.migrate.findings import Finding, Mention, Place, Remark, Report, Unreadable
+from compat.migrate.neighbours import imported_files
 from compat.migrate.notebooks import read_notebook
 from compat.migrate.project import Project
 from compat.migrate.recorder import Recorder
@@ -34,6 +37,12 @@ __all__ = ["check"]
 _MOST_READINGS = 8
 # Deep enough for any program that Python's parser lets through.
 _DEEPEST = 20_000
+# A program has not more modules beside it, but a folder full of notebooks may.
+_MOST_NEIGHBOURS = 500
+_NEIGHBOUR = (
+    "It is imported, and is not among the checked paths: it was read to know what it holds, and its own uses of "
+    "AIToolbox are not counted. Name it as well."
+)
 
 
 @dataclass
@@ -63,6 +72,7 @@ def check(paths: Sequence[str]) -> Report:
     run = _Run(found)
     for source in found.sources:
         run.first_look(source)
+    run.look_round()
     with _deep_recursion():
         run.read_all()
         while run.follow_exports():
@@ -101,6 +111,7 @@ class _Run:
         self.unreadable = list(found.unreadable)
         self.files = 0
         self.followed: set[tuple[str, str]] = set()
+        self.neighbours: set[str] = set()
 
     def first_look(self, source: Source) -> None:
         """Read a file, and parse it if it speaks of the old library."""
@@ -109,20 +120,45 @@ class _Run:
             self.unreadable.append(data)
             return
         self.files += 1
-        if _speaks_of_it(data):
+        # Whoever names a notebook wants to know of it if it is none.
+        if _speaks_of_it(data) or (source.is_named and source.is_notebook):
             self.add(source, data)
         else:
             self.rest.append(source)
 
     def add(self, source: Source, data: bytes) -> None:
-        """Parse a file."""
-        entry = _Read(source, (), Recorder(source.shown))
-        if source.is_notebook:
-            notebook = read_notebook(data, source.shown)
-            entry.chunks, entry.unreadable = notebook.chunks, list(notebook.unreadable)
-        else:
-            _parse_script(entry, data)
-        self.read[entry.file] = entry
+        """Parse a file that matters."""
+        self.read[str(source.path)] = _parsed(source, data)
+
+    def look_round(self) -> None:
+        """Find the modules that checked files import and that nobody named, to know what they hold."""
+        checked = {str(source.path) for source in self.found.sources}
+        queue = [source for source in self.found.sources if source.is_named or str(source.path) in self.read]
+        while queue and len(self.neighbours) < _MOST_NEIGHBOURS:
+            source = queue.pop()
+            for path in self._imported(source):
+                if str(path) in checked | self.neighbours:
+                    continue
+                shown = os.path.relpath(path, source.path.parent)
+                neighbour = Source(path, os.path.normpath(Path(source.shown).parent / shown))
+                data = read_bytes(neighbour)
+                if isinstance(data, Unreadable):
+                    continue
+                self.neighbours.add(str(path))
+                self.project.add(str(path))
+                queue.append(neighbour)
+                if _speaks_of_it(data):
+                    self.add(neighbour, data)
+                else:
+                    self.rest.append(neighbour)
+
+    def _imported(self, source: Source) -> list[Path]:
+        known = self.read.get(str(source.path))
+        if known is None:
+            data = read_bytes(source)
+            known = _parsed(source, data) if isinstance(data, bytes) else None
+        chunks = known.chunks if known else ()
+        return [path for chunk in chunks for path in imported_files(chunk.tree, source.path)]
 
     def read_all(self) -> None:
         """Read the files that matter until nothing new is learned from them."""
@@ -176,16 +212,21 @@ class _Run:
 
     def report(self, paths: tuple[str, ...]) -> Report:
         """Put together what was found."""
-        entries = self.read.values()
+        entries = [entry for entry in self.read.values() if entry.file not in self.neighbours]
         findings = [found for entry in entries for found in entry.recorder.findings]
         remarks = [*self.found.remarks, *(remark for entry in entries for remark in entry.recorder.remarks)]
+        remarks += [
+            Remark(Place(entry.source.shown, 0, 1, 1), _NEIGHBOUR)
+            for entry in self.read.values()
+            if entry.file in self.neighbours and (entry.recorder.findings or entry.unreadable)
+        ]
         unreadable = [*self.unreadable, *(problem for entry in entries for problem in entry.unreadable)]
         programs = [entry.source.shown for entry in entries if entry.recorder.findings and self._is_program(entry)]
         return Report(
             paths=paths,
             files=self.files,
             skipped=self.found.skipped,
-            findings=tuple(sorted(findings, key=lambda found: (found.place, found.name))),
+            findings=tuple(sorted(_with_imports(findings), key=lambda found: (found.place, found.name))),
             remarks=tuple(sorted(remarks, key=lambda remark: (remark.place, remark.text))),
             unreadable=tuple(sorted(unreadable, key=lambda problem: (problem.path, problem.cell, problem.reason))),
             programs=tuple(sorted(programs)),
@@ -199,6 +240,16 @@ class _Run:
         return any(
             _is_main_guard(node) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)) for node in body
         )
+
+
+def _with_imports(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield findings: what is imported, and is an error once it is used, is one where something uses it."""
+    used = {re.split(r"\(", found.name)[0] for found in findings if found.is_met}
+    # A use of a member, or of what a call gives, is one of the name.
+    used |= {name.rpartition(".")[0] for name in used}
+    for found in findings:
+        is_used = found.kind == "import" and found.status in ("later", "refused") and found.name in used
+        yield replace(found, is_met=True) if is_used else found
 
 
 def _speaks_of_it(data: bytes) -> bool:
@@ -215,6 +266,16 @@ def _is_main_guard(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__main__" in {
         part.value for part in ast.walk(node.test) if isinstance(part, ast.Constant) and isinstance(part.value, str)
     }
+
+
+def _parsed(source: Source, data: bytes) -> _Read:
+    entry = _Read(source, (), Recorder(source.shown))
+    if source.is_notebook:
+        notebook = read_notebook(data, source.shown)
+        entry.chunks, entry.unreadable = notebook.chunks, list(notebook.unreadable)
+    else:
+        _parse_script(entry, data)
+    return entry
 
 
 def _parse_script(entry: _Read, data: bytes) -> None:

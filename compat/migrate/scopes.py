@@ -1,12 +1,13 @@
 """Scopes: which names a function, class or module binds, and what they are at a point of the program."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from compat.migrate.values import NOTHING, Facts, Local, Values
 
-__all__ = ["Env", "Scope", "bound_names", "merge", "statements"]
+__all__ = ["Env", "Scope", "bound_names", "constants", "merge", "statements"]
 
 Env = dict[str, Values]
 Bound = tuple[frozenset[str], dict[str, str]]
@@ -26,6 +27,7 @@ class Scope:
         env: What its names are at the point that is being read.
         local: The class, for ``class``; for a method, the class that it is defined in.
         is_closed: Whether its body has been read to the end.
+        constants: What its names are that are assigned once, and by an expression.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class Scope:
     env: Env = field(default_factory=dict)
     local: Local | None = None
     is_closed: bool = False
+    constants: dict[str, ast.expr] = field(default_factory=dict)
 
     def look_up(self, name: str, facts: Facts) -> Values | None:
         """Return what a name is here; None if no scope binds it."""
@@ -73,6 +76,18 @@ class Scope:
         while scope.parent is not None and (
             declared == "global" or not (scope.kind == "function" and name in scope.bound)
         ):
+            scope = scope.parent
+        return scope
+
+    def constant(self, name: str) -> ast.expr | None:
+        """Return the expression that a name stands for, if it is assigned once."""
+        home = self.holder(name)
+        return home.constants.get(name) if home else None
+
+    def holder(self, name: str) -> "Scope | None":
+        """Return the scope whose name this is when it is read."""
+        scope: Scope | None = self
+        while scope is not None and not (name in scope.bound or name in scope.env):
             scope = scope.parent
         return scope
 
@@ -140,3 +155,31 @@ def _bound_names(body: Iterable[ast.stmt]) -> Bound:
             case ast.Nonlocal(names=names):
                 declared.update(dict.fromkeys(names, "nonlocal"))
     return frozenset(bound - set(declared)), declared
+
+
+def constants(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.expr]:
+    """Return the names of a body that are assigned once, and by an expression: they are kept at the node."""
+    known: dict[str, ast.expr] | None = getattr(node, "constants", None)
+    if known is None:
+        known = _constants(node)
+        node.constants = known  # type: ignore[union-attr]
+    return known
+
+
+def _constants(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.expr]:
+    inner = list(statements(node.body))
+    stored = Counter(part.id for part in inner if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load))
+    stored.update(part.asname or part.name for part in inner if isinstance(part, ast.alias))
+    # A function in it may write to it as well; that a name is a parameter somewhere is enough to leave it alone.
+    elsewhere = {name for part in ast.walk(node) if isinstance(part, ast.Global | ast.Nonlocal) for name in part.names}
+    taken = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+    found: dict[str, ast.expr] = {}
+    for part in inner:
+        match part:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                if stored[name] == 1 and name not in elsewhere and name not in taken:
+                    found[name] = value
+    return found

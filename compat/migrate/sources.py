@@ -217,7 +217,9 @@ def _file(entry: os.DirEntry[str], found: Discovery, seen: set[tuple[int, int]])
     try:
         status = Path(entry.path).stat()
     except OSError as problem:
-        if is_code:
+        if is_code and entry.is_symlink() and isinstance(problem, FileNotFoundError):
+            found.remarks.append(Remark(Place(entry.path, 0, 1, 1), "A link that leads nowhere was passed over."))
+        elif is_code:
             found.unreadable.append(Unreadable(entry.path, _reason(problem)))
         return
     if not stat.S_ISREG(status.st_mode):

@@ -7,17 +7,20 @@ when the code round it has been read to its end, since it runs later.
 import ast
 from collections.abc import Callable, Iterable, Sequence
 
-from compat.migrate import calls, imports, names
-from compat.migrate.expressions import Expressions, elements_of, opened
-from compat.migrate.scopes import Scope, bound_names, merge
+from compat.migrate import arguments, imports, names, narrowing
+from compat.migrate.containers import elements_of, opened
+from compat.migrate.expressions import Expressions
+from compat.migrate.scopes import Scope, bound_names, constants, merge
 from compat.migrate.sources import Chunk
 from compat.migrate.values import (
     NOTHING,
+    Elements,
     Function,
     Instance,
     Local,
     LocalClass,
     Outside,
+    Value,
     Values,
 )
 
@@ -26,6 +29,8 @@ __all__ = ["Reader"]
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 # Decorators that leave what a function returns as it is.
 _HARMLESS = frozenset({"abstractmethod", "cache", "classmethod", "lru_cache", "override", "staticmethod", "wraps"})
+# These give what the function yields, to `with`.
+_HARMLESS |= {"asynccontextmanager", "contextmanager"}
 # Loops within loops are read once only from this depth on: each level doubles the work.
 _REPEATED_LOOPS = 4
 _PROPERTIES = frozenset({"cached_property", "property"})
@@ -45,6 +50,11 @@ class Reader(Expressions):
         for chunk in chunks:
             bound, _ = bound_names(chunk.tree)
             self.scope.bound |= bound
+            self.scope.constants |= constants(chunk.tree)
+            public = imports.public_names(chunk.tree.body)
+            if public is not None and self.file not in self.facts.public:
+                self.facts.public[self.file] = public
+                self.facts.size += 1
         for chunk in chunks:
             self.recorder.chunk = chunk
             self.block(chunk.tree.body)
@@ -88,11 +98,15 @@ class Reader(Expressions):
             case ast.Expr(value=ast.Constant(value=str())):
                 return True  # A docstring, or another text that nobody reads at run time.
             case ast.Return(value=value):
-                self._returned(self.evaluate(value))
+                self.returned(self.evaluate(value))
                 return False
             case ast.Raise():
                 self._children(node)
                 return False
+            case ast.Assert(test=test, msg=said):
+                self.evaluate(test)
+                self.evaluate(said)
+                self.scope.env.update(narrowing.told_by(self, test)[0])
             case (
                 ast.If()
                 | ast.For()
@@ -146,7 +160,7 @@ class Reader(Expressions):
         match node:
             case ast.If(test=test, body=body, orelse=orelse):
                 self.evaluate(test)
-                return self._branches([lambda: self.block(body), lambda: self.block(orelse)])
+                return self._if(test, body, orelse)
             case (
                 ast.For(target=target, iter=iterated, body=body, orelse=orelse)
                 | ast.AsyncFor(target=target, iter=iterated, body=body, orelse=orelse)
@@ -159,13 +173,48 @@ class Reader(Expressions):
                 return self.block(orelse)
             case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
                 for item in items:
-                    found = self.evaluate(item.context_expr)
+                    found = self._entered(self.evaluate(item.context_expr))
                     if item.optional_vars is not None:
                         self.assign(item.optional_vars, found)
                 return self.block(body)
             case ast.Match():
                 return self._match(node)
         return self._try(node)
+
+    def _if(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> bool:
+        """Read both ways, each with what the condition says of it."""
+        told = narrowing.told_by(self, test)
+        reached: list[bool] = []
+
+        def way(number: int, statements: list[ast.stmt]) -> Callable[[], bool]:
+            def read() -> bool:
+                with narrowing.narrowed(self, told[number]):
+                    reached.append(self.block(statements))
+                return reached[-1]
+
+            return read
+
+        reaches = self._branches([way(0, body), way(1, orelse)])
+        if reached[0] != reached[1]:
+            # Only one way leads on, and what it says holds from here on.
+            self.scope.env.update(told[reached.index(True)])
+        return reaches
+
+    def _entered(self, values: Values) -> Values:
+        """Return what ``with`` gives: an object of the program may say so itself, and a generator yields it."""
+        found: set[Value] = set()
+        for value in values:
+            if isinstance(value, Elements):
+                found |= value.of
+                continue
+            local = value.of if isinstance(value, Instance) and isinstance(value.of, Local) else None
+            lineage = self.facts.lineage(local) if local else ()
+            enters = next((made.attributes["__enter__"] for _, made in lineage if "__enter__" in made.body), None)
+            for entered in enters if enters is not None else ():
+                found |= self.facts.returns.get(entered.key, set()) if isinstance(entered, Function) else set()
+            if enters is None:
+                found.add(value)
+        return frozenset(found)
 
     def _branches(self, branches: Sequence[Callable[[], bool]]) -> bool:
         """Read ways of which one is taken, and merge what they leave."""
@@ -221,7 +270,10 @@ class Reader(Expressions):
         body, handlers = node.body, node.handlers  # type: ignore[attr-defined,union-attr,unused-ignore]
         orelse, final = node.orelse, node.finalbody  # type: ignore[attr-defined,union-attr,unused-ignore]
         before = dict(self.scope.env)
+        was_guarded = self.recorder.is_guarded
+        self.recorder.is_guarded |= any(_catches_import(handler) for handler in handlers)
         reaches = self.block(body)
+        self.recorder.is_guarded = was_guarded
         after = self.scope.env
         either = merge(before, after)
 
@@ -253,8 +305,10 @@ class Reader(Expressions):
         given = self._parameters(node, decorators)
         returned = self.annotation(node.returns)
         key = (self.file, self.recorder.chunk.cell, node.lineno)
-        value = Function(*key, is_property=bool(decorators & _PROPERTIES))
-        is_plain = decorators <= _HARMLESS | _PROPERTIES
+        is_method = self.scope.kind == "class" and "staticmethod" not in decorators
+        value = Function(*key, is_property=bool(decorators & _PROPERTIES), is_method=is_method)
+        # A decorator that is not known may change what is returned, unless the function says what that is.
+        is_plain = decorators <= _HARMLESS | _PROPERTIES or bool(returned)
         self.scope.bind(node.name, frozenset({value}) if is_plain else NOTHING, self.facts)
         self.facts.learn(self.facts.returns[key], returned)
         outer, chunk = self.scope, self.recorder.chunk
@@ -262,8 +316,10 @@ class Reader(Expressions):
         def body() -> None:
             bound, declared = bound_names(node)
             self.scope = Scope("function", (*key, node.name), outer, {*bound, *given}, declared, local=outer.local)
+            self.scope.constants = constants(node)
+            taken = self._taken(node, value) if is_plain else {}
             for name, values in given.items():
-                self.scope.bind(name, values, self.facts)
+                self.scope.bind(name, values or taken.get(name, NOTHING), self.facts)
             self.block(node.body)
             self.scope.is_closed = True
 
@@ -277,17 +333,22 @@ class Reader(Expressions):
         if arguments.vararg:
             given[arguments.vararg.arg] = elements_of(self.annotation(arguments.vararg.annotation))
         if arguments.kwarg:
-            given[arguments.kwarg.arg] = elements_of(self.annotation(arguments.kwarg.annotation))
+            given[arguments.kwarg.arg] = elements_of(self.annotation(arguments.kwarg.annotation), "dict")
         if self.scope.kind == "class" and self.scope.local and named and "staticmethod" not in decorators:
             local = self.scope.local
             is_class = "classmethod" in decorators or node.name in ("__init_subclass__", "__new__")
             given[named[0].arg] = frozenset({local if is_class else Instance(local)})
         return given
 
-    def _returned(self, values: Values) -> None:
-        if self.scope.kind == "function":
-            file, cell, line, _ = self.scope.key
-            self.facts.learn(self.facts.returns[(file, cell, line)], values)
+    def _taken(self, node: _FunctionNode, function: Function) -> dict[str, Values]:
+        """Return what the calls of a function give to its parameters that are not annotated."""
+        named = [*node.args.posonlyargs, *node.args.args][function.is_method :]
+        bare = [argument for argument in (*named, *node.args.kwonlyargs) if argument.annotation is None]
+        places = {argument.arg: place for place, argument in enumerate(named)}
+        return {
+            argument.arg: self.facts.taken(function.key, places.get(argument.arg, -1), argument.arg)
+            for argument in bare
+        }
 
     def _class(self, node: ast.ClassDef) -> None:
         for decorator in node.decorator_list:
@@ -330,7 +391,16 @@ class Reader(Expressions):
             member = next((target for target in found if target and target.kind == "member"), None)
             if member and names.is_listed(member):
                 self.recorder.use("override", member, statement)
-                calls.check_override(self, member, statement)
+                arguments.check_override(self, member, statement)
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    """Tell whether a handler catches that an import fails."""
+    if handler.type is None:
+        return True
+    names_of = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    caught = {"BaseException", "Exception", "ImportError", "ModuleNotFoundError"}
+    return any(isinstance(name, ast.Name) and name.id in caught for name in names_of)
 
 
 def decorator_name(node: ast.expr) -> str:

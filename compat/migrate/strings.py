@@ -8,22 +8,39 @@ from compat.migrate.recorder import Recorder, in_string
 from compat.migrate.sources import PROBLEMS
 from compat.migrate.values import NOTHING, Thing, Values
 
-__all__ = ["mentions_package", "parse_annotation", "read_import", "read_string"]
+__all__ = ["mentions_package", "parse_annotation", "read_import", "read_looked_up", "read_string"]
 
 _PATH = re.compile(r"(?:aitoolbox|AIToolbox)(?:[.:][^\W\d]\w*)*")
 
 
+def _target(node: ast.expr) -> names.Target | None:
+    text = node.value if isinstance(node, ast.Constant) else None
+    if not isinstance(text, str) or not _PATH.fullmatch(text) or not re.search("[.:]", text):
+        return None
+    return names.find(text.replace(":", "."))
+
+
 def read_string(recorder: Recorder, node: ast.Constant) -> None:
-    """Note a string that is a dotted path of the old library, as a use if it leads somewhere, else as a remark."""
-    text = str(node.value)
-    if not _PATH.fullmatch(text) or not re.search("[.:]", text):
+    """Note a string that is the path of a name of the old library, as those of configurations are.
+
+    Paths of modules are no uses: loggers and files are called like them.
+    """
+    target = _target(node)
+    if target is not None and target.kind in ("name", "member"):
+        recorder.use("string", target, node)
+
+
+def read_looked_up(recorder: Recorder, node: ast.expr) -> None:
+    """Note a string that a function looks up, if it is a path of the old library or meant to be one."""
+    target = _target(node)
+    if target is None:
         return
-    target = names.find(text.replace(":", "."))
     parent = names.find(target.path.rpartition(".")[0])
     if target.kind != "unknown" or (parent.path.count(".") > 0 and parent.kind != "unknown"):
         recorder.use("string", target, node)
     else:
-        recorder.remark(f"The string {text!r} looks like a path of AIToolbox, which has none like it.", node)
+        text = f"The string {target.written!r} looks like a path of AIToolbox, which has none like it."
+        recorder.remark(text, node)
 
 
 def read_import(
@@ -50,7 +67,7 @@ def read_import(
         text = ".".join([*base[: len(base) - up + 1], text.lstrip(".")])
     if not _PATH.fullmatch(text):
         return NOTHING
-    target = names.find(text)
+    target = names.find(text.replace(":", "."))
     recorder.use(kind, target, node)
     return frozenset({Thing(target)}) if target.kind in ("module", "name") else NOTHING
 

@@ -21,8 +21,11 @@ __all__ = [
     "Local",
     "LocalClass",
     "Member",
+    "Method",
     "Outside",
     "Parents",
+    "Partial",
+    "Row",
     "Thing",
     "Value",
     "Values",
@@ -75,6 +78,20 @@ class Function:
     cell: int
     line: int
     is_property: bool = False
+    is_method: bool = False
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """Under which the facts keep what it takes and returns."""
+        return self.file, self.cell, self.line
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A class whose first arguments ``functools.partial`` has given already: so many by place."""
+
+    of: Thing | Local
+    places: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,13 +119,30 @@ class Leak:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A tuple of which each place is known by itself, as ``zip`` makes them."""
+
+    parts: tuple[frozenset["Element"], ...]
+
+
+@dataclass(frozen=True)
 class Elements:
-    """A container with such elements."""
+    """A container with such elements, or values where it is a ``dict``; of any other kind it is a ``list``."""
 
-    of: frozenset["Thing | Member | Local | Instance | Function"]
+    of: frozenset["Element"]
+    kind: str = "list"
 
 
-Value = Thing | Member | Local | Instance | Parents | Function | InProject | Outside | Leak | Elements
+@dataclass(frozen=True)
+class Method:
+    """A method of a container."""
+
+    of: Elements
+    name: str
+
+
+Element = Thing | Member | Local | Instance | Function | Partial | Row
+Value = Element | Parents | InProject | Outside | Leak | Elements | Method
 Values = frozenset[Value]
 NOTHING: Values = frozenset()
 
@@ -120,12 +154,14 @@ class LocalClass:
     Attributes:
         bases: The values of its bases.
         has_foreign_bases: Whether a base is not known, so that there may be members that nobody sees here.
+        is_open: Whether the program gives instances attributes whose names it computes.
         body: The names that its body binds.
         attributes: What its attributes may be, those that are stored on ``self`` included.
     """
 
     bases: list[Values] = field(default_factory=list)
     has_foreign_bases: bool = False
+    is_open: bool = False
     body: set[str] = field(default_factory=set)
     attributes: dict[str, set[Value]] = field(default_factory=lambda: defaultdict(set))
 
@@ -139,7 +175,11 @@ class Facts:
         classes: The classes of the program.
         returns: What its functions return.
         remote: Names of scopes that other scopes write to, as ``global`` lets them: scope keys and names.
-        stored: Attributes that the program itself puts on instances of old classes: rows of the table and names.
+        given: What functions are called with, by place or by name.
+        unsure: Of which of these not every call tells.
+        public: What ``__all__`` of a file lists, for the files that have one.
+        stored: Attributes that the program itself puts on instances of old classes: rows of the table and names; the
+            name is ``*`` where it is computed.
         size: How much was learned; while it grows, another reading is needed.
     """
 
@@ -147,6 +187,9 @@ class Facts:
     classes: dict[Local, LocalClass] = field(default_factory=dict)
     returns: dict[tuple[str, int, int], set[Value]] = field(default_factory=lambda: defaultdict(set))
     remote: set[tuple[tuple[str, int, int, str], str]] = field(default_factory=set)
+    given: dict[tuple[tuple[str, int, int], int | str], set[Value]] = field(default_factory=lambda: defaultdict(set))
+    unsure: set[tuple[tuple[str, int, int], int | str]] = field(default_factory=set)
+    public: dict[str, frozenset[str]] = field(default_factory=dict)
     stored: set[tuple[str, str]] = field(default_factory=set)
     size: int = 0
 
@@ -161,6 +204,34 @@ class Facts:
         if (row, name) not in self.stored:
             self.stored.add((row, name))
             self.size += 1
+
+    def is_stored(self, row: str, name: str) -> bool:
+        """Tell whether the program may have put an attribute on instances of an old class."""
+        return (row, name) in self.stored or (row, "*") in self.stored
+
+    def open(self, of: Local) -> None:
+        """Note that the program gives instances of a class attributes whose names it computes."""
+        known = self.classes.get(of)
+        if known and not known.is_open:
+            known.is_open = True
+            self.size += 1
+
+    def give(self, function: Function, place: int | str, values: Values) -> None:
+        """Note what a call gives to a parameter of a function: an instance, or something that is not known."""
+        key = (function.key, place)
+        if len(values) == 1 and all(isinstance(value, Instance) for value in values):
+            self.learn(self.given[key], values)
+        elif key not in self.unsure:
+            self.unsure.add(key)
+            self.size += 1
+
+    def taken(self, key: tuple[str, int, int], place: int, name: str) -> Values:
+        """Return the instance that every call gives to a parameter; nothing if they do not agree."""
+        places: list[int | str] = [place, name]
+        if any((key, where) in self.unsure for where in (*places, "*")):
+            return NOTHING
+        found = frozenset(value for where in places for value in self.given.get((key, where), ()))
+        return found if len(found) == 1 else NOTHING
 
     def exports(self, file: str) -> dict[str, set[Value]]:
         """Return what the names of a file's module ever were."""
@@ -190,7 +261,8 @@ class Facts:
 
     def is_open(self, of: Local) -> bool:
         """Tell whether instances may have members that are not seen here."""
-        return any(known.has_foreign_bases or "__getattr__" in known.body for _, known in self.lineage(of))
+        asked = {"__getattr__", "__getattribute__", "__setattr__"}
+        return any(known.has_foreign_bases or known.is_open or asked & known.body for _, known in self.lineage(of))
 
     def is_old(self, value: Value, depth: int = 3) -> bool:
         """Tell whether a value has to do with the old library, so that other files need to know of it."""
@@ -199,10 +271,12 @@ class Facts:
                 return True
             case Local():
                 return bool(self.old_bases(value)) or (depth > 0 and self._holds_old(value, depth))
-            case Instance(of=of):
+            case Instance(of=of) | Partial(of=of):
                 return self.is_old(of, depth)
+            case Row(parts=parts):
+                return any(self.is_old(one, depth) for part in parts for one in part)
             case Function():
-                returned = self.returns.get((value.file, value.cell, value.line), set())
+                returned = self.returns.get(value.key, set())
                 return depth > 0 and any(self.is_old(inner, depth - 1) for inner in returned)
             case Elements(of=inner):
                 return any(self.is_old(one, depth) for one in inner)

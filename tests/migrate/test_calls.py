@@ -1,86 +1,91 @@
-"""Arguments of which the table has something to say, in calls and in overrides."""
+"""What calls give and are given: parameters that no annotation tells, generators, and objects that are called."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compat._surface import Member, surface
-from tests.migrate.reading import TRAIN_LOOP, read, remarks, uses
+from tests.migrate.reading import uses
 
-HEAD = "from aitoolbox import TrainLoop\n"
-
-
-@pytest.fixture
-def arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table of its own, so that the tests do not depend on what is served today."""
-    row = surface().names[TRAIN_LOOP]
-    said = {
-        "gpu_mode='ddp'": Member("later", why="Comes later."),
-        "use_amp": Member("differs", why="Differs."),
-        "fit(num_nodes)": Member("refused", why="No."),
-        "fit(#2)": Member("differs", why="It was callbacks.", versions="1.0 - 1.3"),
-        "get_num_training_steps()": Member("refused", why="It takes an argument.", versions="1.0"),
-        "_optimizer_step(iteration)": Member("refused", why="It takes one argument.", versions="1.2 - 1.3"),
-    }
-    monkeypatch.setitem(surface().names, TRAIN_LOOP, replace(row, arguments=said))
+HEAD = """from aitoolbox import TrainLoop, AbstractCallback
+from aitoolbox.torchtrain.callbacks.basic import FunctionOnTrainLoop
+"""
 
 
-def found(folder: Path, code: str) -> list[str]:
-    return [use for use in uses(folder, HEAD + code) if " argument " in use]
+def members(folder: Path, code: str) -> list[str]:
+    found = [use for use in uses(folder, HEAD + code) if " member " in use]
+    return [use.rpartition(" ")[2] for use in found if not use.endswith("__init__")]
 
 
-@pytest.mark.usefixtures("arguments")
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    "code",
     [
-        ("TrainLoop(m, gpu_mode='ddp')", ["2:23 argument TrainLoop(gpu_mode='ddp')"]),
-        ("TrainLoop(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 'ddp')", ["2:46 argument TrainLoop(gpu_mode='ddp')"]),
-        ("TrainLoop(m, gpu_mode='dp')", []),
-        ("TrainLoop(m, gpu_mode='single', use_amp=True)", ["2:41 argument TrainLoop(use_amp)"]),
-        ("other(gpu_mode='ddp')", []),
-        ("TrainLoop(m).fit(1, num_nodes=2)", ["2:31 argument TrainLoop.fit(num_nodes)"]),
-        ("l = TrainLoop(m)\nl.get_num_training_steps()", ["3:1 argument TrainLoop.get_num_training_steps()"]),
-        ("l = TrainLoop(m)\nl.get_num_training_steps(3)", []),
-        ("class A(TrainLoop): pass\nA(m, gpu_mode='ddp')", ["3:15 argument TrainLoop(gpu_mode='ddp')"]),
-        ("class A(TrainLoop):\n    def __init__(self, gpu_mode): pass\nA(gpu_mode='ddp')", []),
-        ("class A(TrainLoop):\n    def __init__(self):\n        super().__init__(1, gpu_mode='ddp')", [
-            "4:38 argument TrainLoop(gpu_mode='ddp')"]),
-        ("class A(TrainLoop):\n    def _optimizer_step(self, iteration, grad, idx): pass", [
-            "3:31 argument TrainLoop._optimizer_step(iteration)"]),
-        ("class A(TrainLoop):\n    def _optimizer_step(self, optimizer_idx): pass", []),
+        "def run(l): l.fit(1)\nrun(TrainLoop(1))",
+        "def run(n, l): l.fit(1)\nrun(1, l=TrainLoop(1))",
+        "def run(l): l.fit(1)\nrun(TrainLoop(1))\nrun(TrainLoop(2))",
+        "class A:\n    def go(self): self.run(TrainLoop(1))\n    def run(self, l): l.fit(1)",
+        "def hook(l): l.fit(1)\nFunctionOnTrainLoop(hook, epoch_end=True)",
+        "FunctionOnTrainLoop(lambda l: l.fit(1))",
+        "FunctionOnTrainLoop(fn_to_execute=lambda l: l.fit(1))",
+        "@deco\ndef made() -> TrainLoop: ...\nmade().fit(1)",
+        (
+            "from contextlib import contextmanager\n@contextmanager\ndef made():\n    yield TrainLoop(1)\n"
+            "with made() as l: l.fit(1)"
+        ),
+        "def made():\n    yield TrainLoop(1)\nfor l in made(): l.fit(1)",
+        "def made():\n    yield from [TrainLoop(1)]\nfor l in made(): l.fit(1)",
+        "class M:\n    def __enter__(self): return TrainLoop(1)\nwith M() as l: l.fit(1)",
+        "from functools import partial\nmake = partial(TrainLoop, 1)\nmake(2).fit(1)",
     ],
-)  # fmt: skip
-def test_arguments(code: str, expected: list[str], tmp_path: Path) -> None:
-    assert found(tmp_path, code) == expected
+)
+def test_a_loop_that_is_handed_on_is_followed(code: str, tmp_path: Path) -> None:
+    assert members(tmp_path, code) == ["TrainLoop.fit"]
 
 
-@pytest.mark.usefixtures("arguments")
-def test_a_place_that_meant_something_else_is_a_remark(tmp_path: Path) -> None:
-    assert found(tmp_path, "TrainLoop(m).fit(1, [])") == []
-    (remark,) = remarks(tmp_path, HEAD + "TrainLoop(m).fit(1, [])")
-    assert remark == "2: If it was written for AIToolbox 1.0 - 1.3: fit(#2): It was callbacks."
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(l): l.fit(1)\nrun(other)",
+        "def run(l): l.fit(1)\nrun(TrainLoop(1))\nrun(other)",
+        "def run(l): l.fit(1)\nrun(TrainLoop(1))\nrun(*others)",
+        "def run(l): l.fit(1)",
+        "def run(l, m): m.fit(1)\nrun(TrainLoop(1), other)",
+        "def run(l: int): l.fit(1)\nrun(TrainLoop(1))",
+        "@deco\ndef made(): return TrainLoop(1)\nmade().fit(1)",
+        "class M:\n    def __enter__(self): return other\nwith M() as l: l.fit(1)",
+        "other(lambda l: l.fit(1))",
+    ],
+)
+def test_control_what_is_not_known_is_not_followed(code: str, tmp_path: Path) -> None:
+    assert members(tmp_path, code) == []
 
 
-@pytest.mark.usefixtures("arguments")
-@pytest.mark.parametrize("code", ["TrainLoop(m, gpu_mode=mode)", "TrainLoop(m, **config)", "TrainLoop(*all, **more)"])
-def test_arguments_that_cannot_be_seen_are_remarked(code: str, tmp_path: Path) -> None:
-    assert found(tmp_path, code) == []
-    (remark,) = remarks(tmp_path, HEAD + code)
-    assert "gpu_mode='ddp'" in remark
+def test_calling_a_loop_is_a_use_of_its_call(tmp_path: Path) -> None:
+    assert members(tmp_path, "l = TrainLoop(1)\nl(5)") == ["TrainLoop.__call__"]
+    assert members(tmp_path, "class A(TrainLoop):\n    def go(self): self(5)") == ["TrainLoop.__call__"]
+    own = "class A(TrainLoop):\n    def __call__(self): pass\nA(1)(5)"
+    assert members(tmp_path, own) == []
 
 
-def test_the_tables_own_arguments_are_understood(tmp_path: Path) -> None:
-    """Every key of the real table can be told apart by the check."""
-    from compat.migrate.calls import _KEY
+def test_the_members_of_a_mapping_are_those_of_a_multi_loss(tmp_path: Path) -> None:
+    code = "from aitoolbox import MultiLoss\nm = MultiLoss({})\nm.items(); m.get(1); m.backward(1, 2, 3); m.nothing\n"
+    found = uses(tmp_path, code)[-4:]
+    assert [use.rpartition(" ")[2] for use in found] == [
+        "MultiLoss.items",
+        "MultiLoss.get",
+        "MultiLoss.backward",
+        "MultiLoss.nothing",
+    ]
 
-    keys = [key for row in surface().names.values() for key in row.arguments]
-    assert keys
-    assert [key for key in keys if not _KEY.fullmatch(key)] == []
-    assert not _KEY.fullmatch("fit(a, b)")
+
+def test_attributes_that_are_assigned_together_are_known(tmp_path: Path) -> None:
+    code = "from aitoolbox.nlp.core.vocabulary import Vocabulary\nv = Vocabulary('a')\nv.PAD_token, v.EOD_token\n"
+    assert [use.rpartition(" ")[2] for use in uses(tmp_path, code)[-2:]] == [
+        "Vocabulary.PAD_token",
+        "Vocabulary.EOD_token",
+    ]
 
 
-def test_an_argument_carries_what_the_table_says(tmp_path: Path, arguments: None) -> None:
-    report = read(tmp_path, HEAD + "TrainLoop(m, gpu_mode='ddp')")
-    (argument,) = [finding for finding in report.findings if finding.kind == "argument"]
-    assert (argument.status, argument.why, argument.effort) == ("later", "Comes later.", "does not run")
+def test_members_that_a_class_that_is_not_served_never_had_are_the_programs_own(tmp_path: Path) -> None:
+    code = "from aitoolbox import TrainLoopCheckpoint\nl = TrainLoopCheckpoint(1)\nl.fit(1)\nl.nonexist\n"
+    code += "class A(TrainLoopCheckpoint):\n    def go(self):\n        self.epoch = 3\n        self.epoch; self.mine\n"
+    assert members(tmp_path, code) == ["TrainLoopCheckpoint.fit"]

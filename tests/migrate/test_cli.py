@@ -86,6 +86,35 @@ def test_arguments_that_cannot_be_understood(argv: list[str], capsys: pytest.Cap
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--output", "x", "--html", "./x"), "both name './x'"),
+        (("--html", "-"), "names no file"),
+        (("--html", "a.py"), "is to be read"),
+        (("--output", "a.py"), "is to be read"),
+    ],
+)
+def test_files_that_would_overwrite_each_other(
+    argv: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, "a.py", "import aitoolbox\n")
+    assert run("a.py", *argv) == 2
+    assert said in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(path.name, "import aitoolbox\n")]
+
+
+def test_a_dash_is_the_terminal(program: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(str(program), "--output", "-") == 1
+    assert "Uses of AIToolbox" in capsys.readouterr().out
+    assert not Path("-").exists()
+
+
 def test_a_path_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("/no/such/path") == 2
     assert "/no/such/path: no such file or directory" in capsys.readouterr().out

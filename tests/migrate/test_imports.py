@@ -67,16 +67,72 @@ def test_star_import_brings_what_the_package_exports(tmp_path: Path) -> None:
     ]
 
 
-def test_names_that_only_the_star_of_older_versions_leaked(tmp_path: Path) -> None:
+def test_names_that_only_the_star_of_older_versions_leaked_do_not_run(tmp_path: Path) -> None:
     code = "from aitoolbox.torchtrain.train_loop import *\nx = np.ones(3)\ny = np.ones(3)\nclass Net(TTModel): pass\n"
-    assert uses(tmp_path, code) == [
-        "1:45 star import aitoolbox.torchtrain.train_loop",
-        "4:11 subclass TTModel",
-    ]
-    np, model = remarks(tmp_path, code)
-    assert np.startswith("2: np comes from nowhere but the star import")
-    assert np.endswith("import numpy itself.")
-    assert model.startswith("4: TTModel comes from nowhere")
+    star, np, again, model = read(tmp_path, code).findings
+    assert star.effort == "runs as it is"
+    assert {found.effort for found in (np, again, model)} == {"does not run"}
+    assert [(found.place.line, found.name.rpartition(".")[2]) for found in (np, again)] == [(2, "np"), (3, "np")]
+    assert np.why.endswith("Write: import numpy as np.")
+    assert model.why.endswith("Write: from aitoolbox.torchtrain.model import TTModel.")
+    assert (model.kind, remarks(tmp_path, code)) == ("subclass", [])
+
+
+def test_what_another_star_may_bring_is_not_said_to_be_gone(tmp_path: Path) -> None:
+    code = "from aitoolbox.torchtrain.train_loop import *\nfrom helpers import *\nnp.ones(3)\n"
+    assert uses(tmp_path, code) == ["1:45 star import aitoolbox.torchtrain.train_loop"]
+    (remark,) = remarks(tmp_path, code)
+    assert remark.startswith("3: np comes from nowhere but the star import")
+    assert "or of helpers" in remark
+
+
+def test_a_star_import_brings_what_the_module_lists(tmp_path: Path) -> None:
+    code = "from aitoolbox import TrainLoop, TTModel\n__all__ = ['TTModel']\n__all__ += ['_own']\n_own = TrainLoop\n"
+    write(tmp_path, "lib.py", code)
+    write(tmp_path, "main.py", "from lib import *\nTTModel\nTrainLoop\n_own\n")
+    found = [finding for finding in check([str(tmp_path)]).findings if finding.place.path.endswith("main.py")]
+    assert [finding.place.line for finding in found] == [2, 4]
+    write(tmp_path, "lib.py", code.replace("['TTModel']", "list_of(TTModel)"))
+    found = [finding for finding in check([str(tmp_path)]).findings if finding.place.path.endswith("main.py")]
+    assert [finding.place.line for finding in found] == [2, 3], "a list that is computed is not known"
+
+
+@pytest.mark.parametrize(
+    ("code", "efforts"),
+    [
+        ("from aitoolbox import TrainLoopCheckpoint as T", ["needs a look"]),
+        ("from aitoolbox import TrainLoopCheckpoint as T\ndef f(x: T): return isinstance(x, T)", ["needs a look"] * 3),
+        ("from aitoolbox import TrainLoopCheckpoint as T\nclass A(T): pass", ["needs a look"] * 2),
+        (
+            "from aitoolbox import TrainLoopCheckpoint as T\nclass A(T): pass\nA(1)",
+            ["does not run", "needs a look", "does not run"],
+        ),
+        ("from aitoolbox import TrainLoop as T\nclass A(T): pass\nA(1)", ["runs as it is"] * 2),
+        ("from aitoolbox import MultiLoss as M\nM({})", ["needs a look"] * 2),
+        ("from aitoolbox import TrainLoopCheckpoint as T\nT(1)", ["does not run"] * 2),
+        ("from aitoolbox import TrainLoopCheckpoint as T\nT.fit", ["does not run"] * 2),
+        ("from aitoolbox import TrainLoopCheckpoint as T\nf = T", ["needs a look"] * 2),
+        ("import aitoolbox\naitoolbox.TrainLoopCheckpoint(1)", ["runs as it is", "does not run"]),
+        ("try:\n    from aitoolbox import Nothing\nexcept ImportError:\n    Nothing = None", ["needs a look"]),
+        ("try:\n    from aitoolbox import Nothing\nexcept ValueError:\n    Nothing = None", ["does not run"]),
+        ("from aitoolbox.nlp.models import x", ["does not run"]),
+    ],
+)
+def test_a_name_that_is_not_served_stops_where_it_is_used(code: str, efforts: list[str], tmp_path: Path) -> None:
+    assert [finding.effort for finding in read(tmp_path, code).findings] == efforts
+
+
+@pytest.mark.parametrize(
+    ("code", "effort"),
+    [
+        ("from aitoolbox.utils.dict_util import np", "runs as it is"),
+        ("from aitoolbox.cloud.AWS.data_access import boto3", "needs a look"),
+    ],
+)
+def test_what_modules_imported_may_have_to_be_installed(code: str, effort: str, tmp_path: Path) -> None:
+    (found,) = read(tmp_path, code).findings
+    assert found.effort == effort
+    assert ("boto3 must be installed" in found.why) == (effort != "runs as it is")
 
 
 def test_a_name_that_the_file_imports_itself_was_not_leaked(tmp_path: Path) -> None:

@@ -125,3 +125,22 @@ def test_notebooks_of_other_languages_are_named(metadata: dict[str, Any], tmp_pa
 
 def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
     assert found(check(tmp_path, b"\xef\xbb\xbf" + notebook("import aitoolbox"))) == ["[1] 1:8 import aitoolbox"]
+
+
+def test_statements_behind_magics_are_read(tmp_path: Path) -> None:
+    cells = [
+        "from aitoolbox import TrainLoop\nl = TrainLoop(1)",
+        "out = %time l.fit(3)",
+        "%%timeit -n 1 l.fit(1)\nl.epoch",
+    ]
+    assert found(check(tmp_path, notebook(*cells)))[-3:] == [
+        "[2] 1:15 member TrainLoop.fit",
+        "[3] 1:17 member TrainLoop.fit",
+        "[3] 2:3 member TrainLoop.epoch",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]"])
+def test_a_file_that_is_named_and_is_no_notebook_is_a_problem(data: bytes, tmp_path: Path) -> None:
+    report = check(tmp_path, data)
+    assert (report.exit_code, len(report.unreadable)) == (2, 1)

@@ -36,12 +36,32 @@ def test_what_stands_in_a_string_is_placed_at_the_string() -> None:
     assert str(made.findings[0].place) == "f.py:1:3"
 
 
-def test_a_remark_is_made_once() -> None:
+def test_a_remark_is_made_once_a_place() -> None:
     made, node = recorder()
+    made.remark("text", node)
     made.remark("text", node)
     made.remark("text", made.chunk.tree.body[1])
     made.remark("another", node)
-    assert [(remark.place.line, remark.text) for remark in made.remarks] == [(1, "another"), (1, "text")]
+    assert [(remark.place.line, remark.text) for remark in made.remarks] == [(1, "another"), (1, "text"), (2, "text")]
+
+
+def test_what_stands_in_for_a_name_is_met_where_it_is_called() -> None:
+    made, node = recorder()
+    later = names.find("aitoolbox.TrainLoopCheckpoint")
+    made.use("reference", later, node)
+    assert [found.effort for found in made.findings] == ["needs a look"]
+    made.use("reference", later, node, is_called=True)
+    assert [found.effort for found in made.findings] == ["does not run"]
+
+
+def test_who_only_asks_does_not_use_what_is_not_there() -> None:
+    made, node = recorder()
+    made.is_asking = True
+    for name in ("fitt", "fit_distributed"):
+        made.use("member", names.find("aitoolbox.TrainLoop." + name), node)
+    assert made.findings == ()
+    made.use("member", names.find("aitoolbox.TrainLoop.fit"), node)
+    assert len(made.findings) == 1
 
 
 def test_long_lines_are_cut() -> None:

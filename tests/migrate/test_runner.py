@@ -143,7 +143,6 @@ USES = """
 book.ipynb: [2] 2:26 import TrainLoop
 book.ipynb: [4] 1:8 reference TrainLoop
 book.ipynb: [4] 2:12 member TrainLoop.fit
-dynamic.py: 5:15 string aitoolbox.torchtrain
 latin.py: 2:23 import TTModel
 old.py: 2:69 import CallbacksHandler
 old.py: 5:45 import aitoolbox.kerastrain.train_loop.TrainLoop
@@ -200,7 +199,7 @@ def test_every_use_of_a_messy_project_is_found_once(messy: Path) -> None:
     assert shown(report, messy) == USES
     assert [Path(problem.path).relative_to(messy).as_posix() for problem in report.unreadable] == UNREADABLE
     assert (report.files, report.skipped, report.exit_code) == (15, 2, 2)
-    assert [Path(program).name for program in report.programs] == ["dynamic.py", "train.py"]
+    assert [Path(program).name for program in report.programs] == ["train.py"]
 
 
 def test_remarks_on_a_messy_project(messy: Path) -> None:

@@ -62,7 +62,18 @@ def test_loops_of_links_end(tmp_path: Path) -> None:
     (tmp_path / "a" / "broken.py").symlink_to(tmp_path / "nothing")
     report = check([str(tmp_path)])
     assert [brief(finding) for finding in report.findings] == ["1:8 import aitoolbox"]
-    assert [Path(problem.path).name for problem in report.unreadable] == ["broken.py", "self.py"]
+    assert [Path(problem.path).name for problem in report.unreadable] == ["self.py"]
+
+
+def test_a_link_that_leads_nowhere_is_a_remark_unless_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").symlink_to(tmp_path / "nothing")
+    report = check([str(tmp_path)])
+    assert (report.exit_code, [remark.text for remark in report.remarks]) == (
+        0,
+        ["A link that leads nowhere was passed over."],
+    )
+    named = check([str(tmp_path / "broken.py")])
+    assert (named.exit_code, len(named.unreadable)) == (2, 1)
 
 
 def test_a_link_that_leads_out_is_not_followed_and_said(tmp_path: Path) -> None:

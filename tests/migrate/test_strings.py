@@ -14,6 +14,8 @@ from tests.migrate.reading import TRAIN_LOOP, remarks, uses
         (f"mock.patch('{TRAIN_LOOP}.fit')", ["1:12 string TrainLoop.fit"]),
         ("x = {'_target_': 'aitoolbox.TrainLoop'}", ["1:18 string TrainLoop"]),
         ("entry = 'aitoolbox.torchtrain.model:TTModel'", ["1:9 string TTModel"]),
+        ("mock.patch('aitoolbox.torchtrain.model')", ["1:12 string aitoolbox.torchtrain.model"]),
+        ("import_string('aitoolbox.torchtrain.model')", ["1:15 string aitoolbox.torchtrain.model"]),
         ("mock.patch('aitoolbox.torchtrain.model.Nothing')", ["1:12 string aitoolbox.torchtrain.model.Nothing"]),
         ("import sys\nsys.modules['aitoolbox'].TrainLoop", ["2:1 reference TrainLoop", "2:13 string aitoolbox"]),
     ],
@@ -39,10 +41,26 @@ def test_texts_that_speak_of_it_are_no_uses(code: str, tmp_path: Path) -> None:
     assert remarks(tmp_path, code) == []
 
 
-def test_a_string_like_a_path_is_a_remark(tmp_path: Path) -> None:
-    assert uses(tmp_path, "log = open('aitoolbox.log')") == []
-    (remark,) = remarks(tmp_path, "log = open('aitoolbox.log')")
+def test_a_string_like_a_path_is_a_remark_where_it_is_looked_up(tmp_path: Path) -> None:
+    assert uses(tmp_path, "mock.patch('aitoolbox.log')") == []
+    (remark,) = remarks(tmp_path, "mock.patch('aitoolbox.log')")
     assert remark == "1: The string 'aitoolbox.log' looks like a path of AIToolbox, which has none like it."
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "logging.getLogger('aitoolbox.torchtrain')",
+        "logging.getLogger('aitoolbox.torchtrain.train_loop.TrainLoop')",
+        "open('aitoolbox.log')",
+        "path = 'aitoolbox.json'",
+        "x = {'logger': 'aitoolbox.torchtrain.model'}",
+        "x = 'aitoolbox.torchtrain.model.Nothing'",
+    ],
+)
+def test_control_loggers_and_files_are_called_like_modules(code: str, tmp_path: Path) -> None:
+    assert uses(tmp_path, code) == []
+    assert remarks(tmp_path, code) == []
 
 
 @pytest.mark.parametrize(
@@ -58,6 +76,8 @@ def test_a_string_like_a_path_is_a_remark(tmp_path: Path) -> None:
         ("import pytest\na = pytest.importorskip('aitoolbox')\na.TrainLoop", [
             "2:25 dynamic import aitoolbox", "3:1 reference TrainLoop"]),
         ("import importlib.util\nimportlib.util.find_spec('aitoolbox')", ["2:26 dynamic import aitoolbox"]),
+        ("import pkgutil\npkgutil.resolve_name('aitoolbox.torchtrain.model:TTModel')(1)", [
+            "2:22 dynamic import TTModel"]),
         ("def import_module(x): ...\nimport_module('aitoolbox')", []),
     ],
 )  # fmt: skip
