@@ -222,17 +222,15 @@ if not TYPE_CHECKING:
         # Here and not above: whoever only asks for the version should not pay for reading the table.
         from compat import _surface
 
+        # Not kept: while a name is patched where it lives, this is what it is patched to, and no longer.
         if name in __all__:
-            value = _surface.resolve(_surface.homes()[name])
-        elif old := _surface.unserved().get(name):
+            return _surface.resolve(_surface.homes()[name])
+        if old := _surface.unserved().get(name):
             from compat._placeholders import placeholder
 
-            value = placeholder(old)
-        else:
-            near = _surface.nearest(name, {*__all__, *_surface.unserved()})
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{near}")
-        globals()[name] = value
-        return value
+            return placeholder(old)
+        near = _surface.nearest(name, {*__all__, *_surface.unserved()})
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{near}")
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ bars of this package. Errors and warnings are not printed lines: they come throu
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -50,14 +50,15 @@ def say(*parts: Any, sep: str = " ") -> None:
         print(*parts, sep=sep)
 
 
-def tell(text: str) -> None:
+def tell(text: str, to: TextIO | None = None) -> None:
     """Print to stderr what is ours and not the program's, such as a report.
 
     Args:
         text: One line or more.
+        to: Another stream than today's ``sys.stderr``.
     """
     if not is_quiet():
-        print(text, file=sys.stderr)
+        print(text, file=to or sys.stderr)
 
 
 def progress(batches: Iterable[T], description: str) -> Iterable[T]:

@@ -15,7 +15,19 @@ from typing import Any
 
 from compat.exceptions import DifferenceError
 
-__all__ = ["Entry", "Place", "clear", "entries", "happened", "unwatch", "used", "user_frame", "watch"]
+__all__ = [
+    "Entry",
+    "Place",
+    "called",
+    "clear",
+    "entries",
+    "happened",
+    "refused",
+    "unwatch",
+    "used",
+    "user_frame",
+    "watch",
+]
 
 _PLACES = 10
 _OURS = "compat"
@@ -62,8 +74,9 @@ class Entry:
     """One thing that happened.
 
     Attributes:
-        feature: The path of a served name such as ``compat.train_loop.TrainLoop.fit``, or the id of a quirk.
-        kind: ``name`` or ``quirk``.
+        feature: The path of a served name such as ``compat.train_loop.TrainLoop.fit``, the id of a quirk, or what was
+            refused.
+        kind: ``name``, ``quirk`` or ``refused``.
         mode: ``kept`` or ``fixed``; empty for a name.
         detail: What was said of it the first time.
         count: How often it happened.
@@ -154,23 +167,43 @@ def used(what: object) -> None:
         _note((path, "name", ""), "")
 
 
-def happened(quirk: str, mode: str, detail: str = "") -> None:
+def happened(quirk: str, mode: str, detail: str = "", difference: str = "") -> None:
     """Count that a quirk changed the outcome.
 
     Args:
         quirk: Its id.
         mode: ``kept`` if the old library's way was gone, ``fixed`` if the corrected one was.
         detail: What happened.
+        difference: What a strict run is to say of it.
 
     Raises:
         DifferenceError: It was corrected, and the watch is strict.
     """
     _note((quirk, "quirk", mode), detail)
     if _ledger.strict and mode == "fixed":
-        raise DifferenceError(
-            f"{quirk}: {detail or 'the outcome is corrected'}. The old library did something else here, and this run"
-            " is strict. Run without strict to go on, or set the quirk to 'kept' where it has such a switch."
-        )
+        raise DifferenceError(difference or f"{quirk}: {detail or 'the outcome is corrected'}.")
+
+
+def refused(feature: str, why: str) -> None:
+    """Note that the program asked for something that is refused, if somebody watches.
+
+    Args:
+        feature: What it asked for.
+        why: Why it is refused.
+    """
+    if _ledger.watching:
+        _note((feature, "refused", ""), why)
+
+
+def called(path: str) -> None:
+    """Note that the program itself called a function of ours, if somebody watches; our own calls do not count.
+
+    Args:
+        path: The function's path.
+    """
+    # The frame below is the function's, the one below that its caller's.
+    if _ledger.watching and not _is_internal(sys._getframe(2)):
+        used(path)
 
 
 def _note(key: tuple[str, str, str], detail: str) -> None:

@@ -3,10 +3,9 @@
 A program that imports more than it uses still runs, and one that uses such a name learns why not and what to do.
 """
 
-from abc import ABCMeta
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from compat import _ledger
 from compat._surface import Name, surface
@@ -35,13 +34,13 @@ def placeholder(old: str) -> Any:
     return _class(row) if row.short[0].isupper() else _function(row)
 
 
-def _refuse(row: Name, error: type[RefusedError] = RefusedError) -> NoReturn:
+def _refuse(row: Name) -> NoReturn:
     _ledger.used(row.old)
-    raise error(reason(row))
+    raise RefusedError(reason(row))
 
 
-class _Refusing(ABCMeta):
-    """Makes classes that cannot be used. It is an ``ABCMeta`` so that they mix with the abstract classes of users."""
+class _Refusing(type(Protocol)):  # type: ignore[misc]
+    """Makes classes that cannot be used. As the class of protocols it mixes with them, and with abstract classes."""
 
     _compat_row: Name
 
@@ -52,7 +51,8 @@ class _Refusing(ABCMeta):
         # The double underscores are Python's own questions, such as those of pickle, inspect and mock.
         if name.startswith("__"):
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-        _refuse(cls._compat_row, RefusedAttributeError)
+        # Not noted as a use: tools ask for many names of whatever they look at.
+        raise RefusedAttributeError(reason(cls._compat_row))
 
 
 def _class(row: Name) -> type:
@@ -69,6 +69,8 @@ def _class(row: Name) -> type:
         "__new__": new,
         "__setstate__": setstate,
         "_compat_row": row,
+        # What the metaclass of protocols asks of its classes.
+        "_is_protocol": False,
     }
     return _Refusing(row.short, (), body)
 

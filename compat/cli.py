@@ -28,7 +28,7 @@ Switches of a run, read from the environment:
 _RUN_USAGE = """\
 usage: python -m compat run [--strict] [--report FILE] (SCRIPT | -m MODULE | -c CODE | -) [ARGUMENT ...]
 
-Run a program as plain python would, with `import aitoolbox` served, and print at its end what was served and how.
+Run a program with plain python, with `import aitoolbox` served, and print at its end what was served and how.
 
   SCRIPT         a file, a folder or an archive with a __main__.py
   -m MODULE      a module or a package, such as pytest
@@ -37,6 +37,11 @@ Run a program as plain python would, with `import aitoolbox` served, and print a
 
   --strict       make it an error where the outcome is corrected, and so is not the old library's
   --report FILE  write what was served to FILE, as JSON
+
+Worker processes and child interpreters get the import too, but what happens in them is neither watched nor reported.
+
+  COMPAT_QUIET=1             print no lines, no progress bars and no table
+  COMPAT_QUIRKS=Q01=fixed    correct an oddity of the old loop; several are separated by commas
 """
 
 
@@ -49,8 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
 
-    Raises:
-        SystemExit: A program that ``run`` ran ended with it.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["run"]:
@@ -80,31 +83,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    """Run a program: the options before it are ours, it and what follows are its own."""
-    from compat._dropin.runner import Program, execute
+    """Run a program: the options before it are ours, it and what follows are python's."""
+    from compat._dropin.runner import Run, start
 
     strict, report = False, ""
     rest = list(argv)
-    while rest and rest[0] not in ("-m", "-c", "-") and rest[0].startswith("-"):
+    while rest and rest[0].startswith("--") and rest[0] != "--":
         option, equals, value = rest.pop(0).partition("=")
-        if option in ("-h", "--help") and not equals:
-            sys.stdout.write(_RUN_USAGE)
-            return 0
+        if option == "--help" and not equals:
+            rest = ["-h"]
+            break
         if option == "--strict" and not equals:
             strict = True
-        elif option == "--report" and (equals or rest):
-            report = value if equals else rest.pop(0)
+        elif option == "--report":
+            value = value if equals else rest.pop(0) if rest else ""
+            if not value:
+                return _misunderstood("--report lacks its FILE")
+            report = value
         else:
-            return _misunderstood(f"{option!r} is no option of run, or lacks its value")
+            return _misunderstood(f"{option!r} is no option of run")
+    if rest[:1] == ["-h"]:
+        sys.stdout.write(_RUN_USAGE)
+        return 0
     if not rest:
         return _misunderstood("there is no program to run")
-    kind = {"-m": "module", "-c": "code", "-": "stdin"}.get(rest[0], "script")
-    if kind in ("module", "code"):
-        flag = rest.pop(0)
-        if not rest:
-            return _misunderstood(f"{flag} is followed by nothing")
+    if rest[0].endswith(".ipynb"):
+        return _misunderstood(f"{rest[0]} is a notebook: open it, and put `%load_ext compat` into its first cell")
     try:
-        return execute(Program(kind, rest[0], tuple(rest[1:]), strict=strict, report=report))
+        return start(Run(strict, report, tuple(rest)))
     except InvalidArgumentError as error:
         return _misunderstood(str(error))
 

@@ -22,7 +22,18 @@ from typing import Any
 from compat import _ledger
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, QuirkWarning
 
-__all__ = ["QUIRKS", "Quirk", "QuirkSettings", "counts", "is_fixed", "met", "reset", "set", "themes"]
+__all__ = [
+    "QUIRKS",
+    "Quirk",
+    "QuirkSettings",
+    "check_environment",
+    "counts",
+    "is_fixed",
+    "met",
+    "reset",
+    "set",
+    "themes",
+]
 
 _ENVIRONMENT = "COMPAT_QUIRKS"
 _MODES = ("kept", "fixed")
@@ -128,6 +139,15 @@ def reset() -> None:
     _ledger.clear("quirk")
 
 
+def check_environment() -> None:
+    """Look at the switches of the run early.
+
+    Raises:
+        InvalidArgumentError: An id without a switch, or a mode other than ``kept`` and ``fixed``.
+    """
+    _from_environment(os.environ.get(_ENVIRONMENT, ""))
+
+
 def is_fixed(quirk: str) -> bool:
     """Tell whether a quirk is corrected in this process, whatever a single loop says of it."""
     return _mode(quirk, {}) == "fixed"
@@ -175,7 +195,7 @@ class QuirkSettings:
         self._switches = _checked(switches or {}, "TrainLoop(quirks=)")
         self._foretold: builtins.set[str] = builtins.set()
         # Early: a mistake in the environment should not wait for the first fit.
-        _from_environment(os.environ.get(_ENVIRONMENT, ""))
+        check_environment()
 
     def fixed(self, quirk: str) -> bool:
         """Tell whether the quirk is corrected for this loop."""
@@ -207,9 +227,17 @@ class QuirkSettings:
 
 def _met(quirk: str, detail: str, switches: Mapping[str, str], *, warns: bool = True) -> None:
     mode, row = _mode(quirk, switches), QUIRKS[quirk]
-    _ledger.happened(quirk, mode, detail or (row.fixed if mode == "fixed" else row.kept))
+    _ledger.happened(quirk, mode, detail, _difference(row, detail) if mode == "fixed" else "")
     if warns and mode == "kept":
         _warn(quirk, detail, switches)
+
+
+def _difference(row: Quirk, detail: str) -> str:
+    """Say what a strict run stops at, and how to go on."""
+    text = f"{row.id}: {row.fixed}{f' ({detail})' if detail else ''}; in AIToolbox {row.kept}. This run is strict."
+    if row.switch:
+        return f"{text} {_ENVIRONMENT}={row.id}=kept brings the old result back; without --strict it is the new one."
+    return f"{text} Run without --strict to go on."
 
 
 def _warn(quirk: str, detail: str, switches: Mapping[str, str]) -> None:
@@ -219,8 +247,8 @@ def _warn(quirk: str, detail: str, switches: Mapping[str, str]) -> None:
     text = f"{quirk}: {detail or row.kept}."
     if row.switch:
         text += (
-            f' As in the old loop. Corrected, {row.fixed}: TrainLoop(..., quirks={{"{quirk}": "fixed"}}),'
-            f' compat.quirks.set({quirk}="fixed") or {_ENVIRONMENT}={quirk}=fixed; "kept" ends this warning.'
+            f" This is kept as it was in AIToolbox. {_ENVIRONMENT}={quirk}=fixed corrects it, as does"
+            f' compat.quirks.set({quirk}="fixed"); "kept" there ends this warning.'
         )
     else:
         text += f' compat.quirks.set({quirk}="kept") ends this warning.'

@@ -171,7 +171,7 @@ def test_clear_by_kind() -> None:
 def test_strict_raises_for_what_is_corrected_and_counts_it() -> None:
     _ledger.watch(strict=True)
     _ledger.happened("Q11", "kept")
-    with pytest.raises(DifferenceError, match=r"^Q41: names were swapped\. The old library did something else here"):
+    with pytest.raises(DifferenceError, match=r"^Q41: names were swapped\.$"):
         _ledger.happened("Q41", "fixed", "names were swapped")
     assert [entry.count for entry in _ledger.entries()] == [1, 1]
     _ledger.watch()

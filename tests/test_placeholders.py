@@ -3,7 +3,7 @@
 import inspect
 import pickle
 from abc import ABC
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import pytest
@@ -65,6 +65,17 @@ def test_a_subclass_can_be_written_but_not_used(checkpoint: Any) -> None:
 
     assert issubclass(Mine, checkpoint)
     with pytest.raises(RefusedError, match="ModelCheckpoint is not served yet"):
+        Mine()
+
+
+def test_it_mixes_with_protocols(checkpoint: Any) -> None:
+    class Named(Protocol):
+        name: str
+
+    class Mine(checkpoint, Named):  # type: ignore[misc]
+        name = "mine"
+
+    with pytest.raises(RefusedError):
         Mine()
 
 

@@ -23,13 +23,15 @@ def load_ipython_extension(ipython: Any) -> None:
         ConflictError: The real library is imported already: restart the kernel.
     """
     install()
+    _ledger.clear()
     _ledger.watch()
 
     def compat_report(line: str) -> None:
         """Show what was served so far, or write it to a file as JSON."""
         rows = [_in_cells(row, ipython) for row in report.rows(_ledger.entries())]
-        if line.strip():
-            report.write(Path(line.strip()).expanduser(), rows, ["notebook"], 0, strict=False)
+        if file := line.strip().strip("'\""):
+            report.check_writable(Path(file).expanduser())
+            report.write(Path(file).expanduser(), rows, ["notebook"], strict=False)
         else:
             say(report.table(rows) if rows else "compat: nothing of AIToolbox was used yet")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from compat import quirks
+from compat._console import tell
 from compat._ledger import Entry, Place
 from compat._surface import Name, surface
+from compat.exceptions import InvalidArgumentError
 
-__all__ = ["DIFFERS", "HOW", "Row", "rows", "table", "write"]
+__all__ = ["DIFFERS", "HOW", "Row", "check_writable", "rows", "show", "table", "write"]
 
 NATIVE, EMULATED, DIFFERS, REFUSED = HOW = ("native Lightning", "emulated", "differs", "refused")
 # The version of the JSON; it grows when a field changes its meaning or goes.
@@ -46,7 +49,8 @@ class Row:
 
 def rows(entries: Sequence[Entry]) -> list[Row]:
     """Turn what happened into lines: first what differs, then the rest as it came."""
-    found = [_of_quirk(entry) if entry.kind == "quirk" else _of_name(entry) for entry in entries]
+    of_kind = {"quirk": _of_quirk, "name": _of_name, "refused": _of_refusal}
+    found = [of_kind[entry.kind](entry) for entry in entries]
     return sorted(found, key=lambda row: row.how != DIFFERS)
 
 
@@ -56,6 +60,10 @@ def _of_quirk(entry: Entry) -> Row:
     text = quirk.fixed if entry.mode == "fixed" else quirk.kept
     text += f" ({entry.detail})" if entry.detail else ""
     return Row(f"{quirk.id} {quirk.title}", quirk.id, how, text, entry.count, entry.places)
+
+
+def _of_refusal(entry: Entry) -> Row:
+    return Row(entry.feature, entry.feature, REFUSED, entry.detail, entry.count, entry.places)
 
 
 def _of_name(entry: Entry) -> Row:
@@ -114,20 +122,18 @@ def _short(file: str) -> str:
         return file
 
 
-def as_json(found: Sequence[Row], program: Sequence[str], code: object, *, strict: bool) -> dict[str, Any]:
+def as_json(found: Sequence[Row], program: Sequence[str], *, strict: bool) -> dict[str, Any]:
     """Return the report as plain values.
 
     Args:
         found: The lines.
         program: What ran, with its arguments.
-        code: What it ended with.
         strict: Whether a difference was an error.
     """
     totals = Counter(row.how for row in found)
     return {
         "version": _VERSION,
         "program": list(program),
-        "exit_code": code if isinstance(code, int) else 0 if code is None else 1,
         "strict": strict,
         "totals": {how: totals[how] for how in HOW},
         "features": [
@@ -144,16 +150,49 @@ def as_json(found: Sequence[Row], program: Sequence[str], code: object, *, stric
     }
 
 
-def write(file: Path, found: Sequence[Row], program: Sequence[str], code: object, *, strict: bool) -> None:
-    """Write the report as JSON; a reader never sees half of it.
+def check_writable(file: Path) -> None:
+    """Find out early whether a report can be written: the program may take days.
 
     Args:
         file: Where to.
+
+    Raises:
+        InvalidArgumentError: It cannot.
+    """
+    target = file if file.exists() else file.absolute().parent
+    if file.is_dir() or not os.access(target, os.W_OK):
+        raise InvalidArgumentError(
+            f"--report {file}: no file can be written there. Name a file in a folder that exists."
+        )
+
+
+def show(text: str) -> None:
+    """Print what comes after a program to the stderr that it began with, wherever it has led its own.
+
+    Args:
+        text: One line or more.
+    """
+    if sys.__stderr__ is not None and not sys.__stderr__.closed:
+        tell(text, to=sys.__stderr__)
+
+
+def write(file: Path, found: Sequence[Row], program: Sequence[str], *, strict: bool) -> None:
+    """Write the report as JSON; a reader never sees half of it.
+
+    Args:
+        file: Where to. A link is followed, and into a device or a pipe it is written as it is.
         found: The lines.
         program: What ran, with its arguments.
-        code: What it ended with.
         strict: Whether a difference was an error.
+
+    Raises:
+        OSError: It cannot be written.
     """
+    text = json.dumps(as_json(found, program, strict=strict), indent=1) + "\n"
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+        return
+    file = file.resolve()
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(json.dumps(as_json(found, program, code, strict=strict), indent=1) + "\n", encoding="utf-8")
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(file)

@@ -240,7 +240,7 @@ def verdict(target: Target) -> Verdict:
         if said:
             native = said.native or row.native
             versions = said.versions or row.versions
-            harmless = _is_harmless(said)
+            versions, harmless = said.versions or row.versions, _is_harmless(said)
             return Verdict(said.status, said.why, said.quirks, native, versions=versions, is_harmless=harmless)
         if row.is_served:
             return Verdict("same", native=row.native, versions=row.versions)

@@ -44,15 +44,18 @@ def test_a_notebook(shell: Any, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     try:
         run_cell(shell, "%compat_report")
         assert "nothing of AIToolbox was used yet" in capsys.readouterr().out
-        run_cell(shell, "from aitoolbox.torchtrain.data.dataset import BasicDataset\nprint(BasicDataset.__module__)")
+        run_cell(
+            shell,
+            "from aitoolbox.torchtrain.data.dataset import BasicDataset as D\nD([])\nprint(D.__module__)",
+        )
         assert capsys.readouterr().out == "compat.data\n"
         run_cell(shell, "%compat_report")
         said = capsys.readouterr().out
         assert "compat: 1 feature of AIToolbox used: 1 emulated" in said
-        assert "Cell In[3]:1" in said
+        assert "Cell In[3]:2" in said
         run_cell(shell, f"%compat_report {tmp_path / 'out.json'}")
         report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-        assert report["features"][0]["places"] == [{"file": "Cell In[3]", "line": 1, "count": 1}]
+        assert report["features"][0]["places"] == [{"file": "Cell In[3]", "line": 2, "count": 1}]
     finally:
         run_cell(shell, "%unload_ext compat")
     assert not is_installed()

@@ -30,6 +30,7 @@ def quirk(feature: str, mode: str, detail: str = "") -> Entry:
         (name("compat.train_loop.TrainLoop.predict_on_test_set"), "TrainLoop.predict_on_test_set", EMULATED),
         (name("compat.callbacks.stopping.EarlyStopping"), "EarlyStopping", EMULATED),
         (name("aitoolbox.torchtrain.callbacks.model_save.ModelCheckpoint"), "ModelCheckpoint", REFUSED),
+        (Entry("aitoolbox.kerastrain", "refused", "", "It is gone.", 3, HERE), "aitoolbox.kerastrain", REFUSED),
         (quirk("Q41", "fixed"), "Q41", DIFFERS),
         (quirk("Q11", "kept"), "Q11", EMULATED),
     ],
@@ -77,12 +78,10 @@ def test_files_below_the_folder_are_named_from_there(tmp_path: Path, monkeypatch
     assert [line.split()[-1] for line in table([inside, outside]).splitlines()[2:]] == ["x/y.py:3", "/elsewhere/z.py:4"]
 
 
-@pytest.mark.parametrize(("code", "number"), [(None, 0), (0, 0), (3, 3), ("message", 1)])
-def test_the_exit_code_is_the_number_that_the_shell_sees(code: object, number: int) -> None:
-    assert as_json([], ["x.py"], code, strict=True) == {
+def test_the_report_of_a_program_that_uses_nothing() -> None:
+    assert as_json([], ["x.py"], strict=True) == {
         "version": 1,
         "program": ["x.py"],
-        "exit_code": number,
         "strict": True,
         "totals": dict.fromkeys(HOW, 0),
         "features": [],
@@ -136,7 +135,9 @@ def test_strict_makes_a_correction_an_error(tmp_path: Path) -> None:
     done = run(*SERVED, "--strict", "--report", "out.json", "digits.py", "stale", folder=tmp_path)
     assert done.returncode == 1
     assert "compat.exceptions.DifferenceError: Q16" in done.stderr
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["exit_code"] == 1
+    last = next(line for line in done.stderr.splitlines() if "DifferenceError: Q16" in line)
+    assert last.endswith("COMPAT_QUIRKS=Q16=kept brings the old result back; without --strict it is the new one.")
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["strict"] is True
     assert run(*SERVED, "--strict", "digits.py", folder=tmp_path).returncode == 0, "kept oddities are no difference"
 
 

@@ -4,6 +4,8 @@ Each program here runs twice, once each way, and both runs must agree in what th
 they end.
 """
 
+import py_compile
+import zipapp
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +65,19 @@ CASES = {
         SCRIPT,
     ),
     "warnings": Case({"program.py": "import warnings; warnings.warn('careful')"}, SCRIPT),
+    "null bytes": Case({"program.py": "x = 1\0"}, SCRIPT),
+    "the last error is known at exit": Case(
+        {"program.py": "import atexit, sys\natexit.register(lambda: print(sys.last_value))\n1 / 0"}, SCRIPT
+    ),
+    "a hook that fails": Case(
+        {"program.py": "import sys\ndef hook(*_):\n    raise TypeError('hook')\nsys.excepthook = hook\n1 / 0"}, SCRIPT
+    ),
+    "no hook": Case({"program.py": "import sys\ndel sys.excepthook\n1 / 0"}, SCRIPT),
+    "a warning of the caller's": Case({"program.py": "import warnings; warnings.warn('x', stacklevel=2)"}, SCRIPT),
+    "the frames below": Case(
+        {"program.py": "import sys, traceback; traceback.print_stack(); sys._getframe(1)"}, SCRIPT
+    ),
+    "a package that fails": Case({"pack/__init__.py": "raise OSError('x')", "pack/__main__.py": ""}, ("-m", "pack")),
     "not Python": Case({"program.py": "x = = 1"}, SCRIPT),
     "an encoding of its own": Case({"program.py": "# -*- coding: latin-1 -*-\nprint(ascii('ä'))"}, SCRIPT),
     "future imports stay the program's": Case({"program.py": "def f(x: 1): pass\nprint(f.__annotations__)"}, SCRIPT),
@@ -99,23 +114,17 @@ def write(folder: Path, files: dict[str, str]) -> None:
         file.write_bytes(text.encode("latin-1" if "latin-1" in text else "utf-8"))
 
 
-def visible(text: str) -> str:
-    """Leave out the frames of python's own runner, which only plain python shows before those of a module."""
-    lines = text.splitlines()
-    return "\n".join(line for line in lines if "<frozen runpy>" not in line)
-
-
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_run_is_plain_python_to_the_program(case: Case, tmp_path: Path) -> None:
     write(tmp_path, case.files)
     plain, served = (run(*how, *case.command, folder=tmp_path, stdin=case.stdin) for how in (PLAIN, SERVED))
     assert served.stdout == plain.stdout
-    assert visible(served.stderr) == visible(plain.stderr)
+    assert served.stderr == plain.stderr
     assert served.returncode == plain.returncode
 
 
 def test_control_the_comparison_sees_a_difference(tmp_path: Path) -> None:
-    write(tmp_path, {"program.py": "import sys; print('compat' in sys.modules)"})
+    write(tmp_path, {"program.py": "import sys; print('compat._ledger' in sys.modules)"})
     plain, served = (run(*how, "program.py", folder=tmp_path) for how in (PLAIN, SERVED))
     assert (plain.stdout, served.stdout) == ("False\n", "True\n")
 
@@ -134,24 +143,65 @@ def archive(folder: Path) -> str:
     return "app.zip"
 
 
+def compiled(folder: Path) -> str:
+    write(folder, {"program.py": "print(__file__.endswith('.pyc'))"})
+    py_compile.compile(str(folder / "program.py"), str(folder / "program.pyc"))
+    return "program.pyc"
+
+
+def executable(folder: Path) -> str:
+    (folder / "app").mkdir()
+    write(folder, {"app/__main__.py": "print(__name__)"})
+    zipapp.create_archive(folder / "app", folder / "app.pyz", interpreter="/usr/bin/env python3")
+    return "app.pyz"
+
+
+def across_a_link(folder: Path) -> str:
+    (folder / "real" / "inner").mkdir(parents=True)
+    (folder / "link").symlink_to("real/inner")
+    write(folder, {"real/program.py": "print(__file__)"})
+    return "link/../program.py"
+
+
 def unreadable(folder: Path) -> str:
     (folder / "loop.py").symlink_to("loop.py")
     return "loop.py"
 
 
-@pytest.mark.parametrize("make", [link, archive, unreadable])
+@pytest.mark.parametrize("make", [link, archive, compiled, executable, across_a_link, unreadable])
 def test_other_things_to_run(make: Callable[[Path], str], tmp_path: Path) -> None:
     name = make(tmp_path)
     plain, served = (run(*how, name, folder=tmp_path) for how in (PLAIN, SERVED))
     assert (served.stdout, served.stderr, served.returncode) == (plain.stdout, plain.stderr, plain.returncode)
 
 
-def test_null_bytes(tmp_path: Path) -> None:
-    """Python words it in another way when it reads the file itself."""
-    write(tmp_path, {"program.py": "x = 1\0"})
-    done = run(*SERVED, "program.py", folder=tmp_path)
-    assert done.returncode == 1
-    assert "null bytes" in done.stderr.splitlines()[-1]
+@pytest.mark.parametrize("options", [("-W", "error"), ("-O",), ("-X", "dev"), ("-b",), ("-P",)], ids=" ".join)
+def test_options_of_python_are_handed_on(options: tuple[str, ...], tmp_path: Path) -> None:
+    code = "import sys; print(sys.flags, sys.warnoptions, sys._xoptions, __debug__)"
+    plain = run(PLAIN[0], *options, "-c", code, folder=tmp_path)
+    assert run(PLAIN[0], *options, *SERVED[1:], "-c", code, folder=tmp_path).stdout == plain.stdout
+
+
+@pytest.mark.parametrize("option", ["-I", "-E", "-S"])
+def test_a_python_that_would_not_take_over_the_import_is_refused(option: str, tmp_path: Path) -> None:
+    done = run(PLAIN[0], option, *SERVED[1:], "-c", "print('ran')", folder=tmp_path)
+    assert done.returncode in ((1, 2) if option == "-S" else (2,))
+    assert "ran" not in done.stdout
+    assert option == "-S" or "python was started with -I, -E or -S" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("-mtool", "x"), ("--", "program.py", "y")], ids=" ".join)
+def test_other_ways_to_say_it(command: tuple[str, ...], tmp_path: Path) -> None:
+    text = "import sys; print(sys.argv, __name__)"
+    write(tmp_path, {"program.py": text, "tool.py": text})
+    plain, served = (run(*how, *command, folder=tmp_path) for how in (PLAIN, SERVED))
+    assert (served.stdout, served.returncode) == (plain.stdout, 0)
+
+
+def test_the_process_is_the_program_itself(tmp_path: Path) -> None:
+    """Who started it can signal it, and sees how it ended."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    assert run(*SERVED, "-c", code, folder=tmp_path).returncode == -15
 
 
 def test_a_safe_path_stays_safe(tmp_path: Path) -> None:
@@ -161,8 +211,7 @@ def test_a_safe_path_stays_safe(tmp_path: Path) -> None:
 
 
 def test_a_fork_of_the_program_does_not_report(tmp_path: Path) -> None:
-    text = "import os, sys\nfrom aitoolbox.utils.util import is_empty_function\nos.fork() or sys.exit()\nos.wait()"
-    write(tmp_path, {"program.py": text})
+    write(tmp_path, {"program.py": f"import os, sys\n{USE}os.fork() or sys.exit()\nos.wait()"})
     assert run(*SERVED, "program.py", folder=tmp_path).stderr.count("compat: 1 feature of AIToolbox used") == 1
 
 
@@ -173,9 +222,9 @@ def test_a_fork_of_the_program_does_not_report(tmp_path: Path) -> None:
         (("--strict",), "there is no program to run"),
         (("--fast", "program.py"), "'--fast' is no option of run"),
         (("--strict=yes", "program.py"), "'--strict' is no option of run"),
-        (("--report",), "'--report' is no option of run, or lacks its value"),
-        (("-m",), "-m is followed by nothing"),
-        (("-c",), "-c is followed by nothing"),
+        (("--report",), "--report lacks its FILE"),
+        (("--report=", "program.py"), "--report lacks its FILE"),
+        (("book.ipynb",), "book.ipynb is a notebook: open it, and put `%load_ext compat` into its first cell"),
         (("--report", "no/such/folder/out.json", "program.py"), "--report no/such/folder/out.json: no file can be"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -187,6 +236,45 @@ def test_arguments_that_cannot_be_understood(command: tuple[str, ...], problem: 
     assert done.stderr.startswith("usage: python -m compat run ")
     assert problem in done.stderr
     assert not (tmp_path / "ran").exists(), "nothing runs before the arguments are understood"
+
+
+def test_switches_are_looked_at_before_the_program_runs(tmp_path: Path) -> None:
+    write(tmp_path, {"program.py": "open('ran', 'w')"})
+    done = run(*SERVED, "program.py", folder=tmp_path, COMPAT_QUIRKS="Q999=fixed")
+    assert done.returncode == 2
+    assert "COMPAT_QUIRKS: 'Q999' is not a quirk with a switch" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+USE = "from aitoolbox.torchtrain.data.dataset import BasicDataset\nBasicDataset([1])\n"
+
+
+@pytest.mark.parametrize("end", ["import sys; sys.stderr.close()", "import sys; sys.stderr = open('log', 'w')"])
+def test_the_table_comes_where_stderr_was(end: str, tmp_path: Path) -> None:
+    write(tmp_path, {"program.py": USE + end})
+    done = run(*SERVED, "program.py", folder=tmp_path)
+    assert done.stdout == ""
+    if "log" in end:
+        assert done.stderr.startswith("compat: 1 feature")
+
+
+def test_a_report_whose_folder_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    write(tmp_path, {"program.py": USE + "import shutil; shutil.rmtree('gone')"})
+    done = run(*SERVED, "--report", "gone/out.json", "program.py", folder=tmp_path)
+    assert "compat: the report could not be written: [Errno 2]" in done.stderr
+    assert "compat: 1 feature" in done.stderr
+
+
+def test_a_report_into_a_link_or_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.json").symlink_to("there/out.json")
+    (tmp_path / "there" / "out.json").write_text("old", encoding="utf-8")
+    write(tmp_path, {"program.py": USE})
+    assert run(*SERVED, "--report", "link.json", "program.py", folder=tmp_path).returncode == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert "BasicDataset" in (tmp_path / "there" / "out.json").read_text(encoding="utf-8")
+    assert '"version": 1' in run(*SERVED, "--report", "/dev/stdout", "program.py", folder=tmp_path).stdout
 
 
 def test_help(tmp_path: Path) -> None:
@@ -203,7 +291,6 @@ def test_nothing_heavy_is_loaded_for_a_program_that_needs_nothing(tmp_path: Path
 def test_the_program_may_change_its_folder(tmp_path: Path) -> None:
     """The report goes where it was asked for when the program began."""
     (tmp_path / "elsewhere").mkdir()
-    text = "import os\nfrom aitoolbox.utils.util import is_empty_function\nos.chdir('elsewhere')"
-    write(tmp_path, {"program.py": text})
+    write(tmp_path, {"program.py": f"import os\n{USE}os.chdir('elsewhere')"})
     assert run(*SERVED, "--report", "out.json", "program.py", folder=tmp_path).returncode == 0
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["elsewhere", "out.json", "program.py"]

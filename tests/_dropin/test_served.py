@@ -56,6 +56,25 @@ def test_patches_within_patches_are_undone_one_by_one() -> None:
     assert vars(compat.train_loop)["CallbacksHandler"] is before
 
 
+def test_a_patch_is_of_one_path_and_leaves_nothing_elsewhere() -> None:
+    """As in the old library: another module that exports the class goes on exporting it."""
+    before = compat.TrainLoop
+    with mock.patch(f"{LOOP}.TrainLoop") as fake:
+        assert importlib.import_module("aitoolbox.torchtrain.train_loop").TrainLoop is before
+        assert importlib.import_module(LOOP).TrainLoop is fake
+    assert importlib.import_module("aitoolbox.torchtrain.train_loop").TrainLoop is before
+    assert compat.TrainLoop is before
+
+
+def test_what_was_written_is_gone_with_the_import() -> None:
+    before = utils.is_empty_function
+    importlib.import_module("aitoolbox.utils.util").is_empty_function = "written"  # type: ignore[attr-defined]
+    compat.uninstall()
+    assert utils.is_empty_function is before
+    compat.install()
+    assert importlib.import_module("aitoolbox.utils.util").is_empty_function is before
+
+
 def test_monkeypatch_works_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     before = compat.CallbacksHandler
     monkeypatch.setattr(f"{LOOP}.CallbacksHandler", "patched")

@@ -2,7 +2,8 @@
 
 It puts a finder in place that waits for the first ``import aitoolbox`` and costs nothing until then, takes this folder
 from the path, and runs the ``sitecustomize`` that this one stood in front of. An interpreter of another environment
-is left alone: it may hold the real library.
+is left alone: it may hold the real library. The interpreter of a program that ``python -m compat run`` runs is told so
+in a variable of its own, and begins to watch.
 """
 
 import os
@@ -14,26 +15,33 @@ _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pat
 class _Waiting:
     """Stands in for the finder of this package until it is needed."""
 
-    def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]  # noqa: ANN
+    waits_for_compat = True
+
+    def find_spec(self, fullname, path=None, target=None):
         if fullname.split(".")[0] != "aitoolbox":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        _serve()
+        sys.meta_path.remove(self)
+        _load("compat._dropin.importing").serve()
         return sys.meta_path[0].find_spec(fullname, path, target)
 
 
-def _serve():  # type: ignore[no-untyped-def]  # noqa: ANN
-    root = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # noqa: PTH120
-    # The parent may have found the package in its working folder, which is not this interpreter's.
-    sys.path.append(root)
+def _load(name):
+    import importlib
+
     try:
-        from compat._dropin.importing import serve
+        return importlib.import_module(name)
+    except ImportError as error:
+        if getattr(error, "name", None) != "compat":
+            raise
+    # The parent found the package in its working folder, which is not this interpreter's.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(_HERE))))  # noqa: PTH120
+    try:
+        return importlib.import_module(name)
     finally:
-        sys.path.remove(root)
-    serve()
+        sys.path.pop()
 
 
-def _run_the_next():  # type: ignore[no-untyped-def]  # noqa: ANN
+def _run_the_next():
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
 
@@ -45,6 +53,10 @@ def _run_the_next():  # type: ignore[no-untyped-def]  # noqa: ANN
 
 
 sys.path[:] = [entry for entry in sys.path if entry != _HERE]
+_TOLD = os.environ.pop("COMPAT_RUN", None)
 if sys.prefix == os.environ.get("COMPAT_SERVES_AITOOLBOX"):
-    sys.meta_path.insert(0, _Waiting())  # type: ignore[arg-type]
+    if _TOLD is None:
+        sys.meta_path.insert(0, _Waiting())
+    else:
+        _load("compat._dropin.runner").begin(_TOLD)
 _run_the_next()
