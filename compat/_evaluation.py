@@ -224,7 +224,10 @@ def checked_loss(loss: Any, owner: Any) -> Any:
 
 
 def loss_pass(
-    batch_loss: Callable[[Any], Any], loader: Iterable[Any], precision: AbstractContextManager[Any], description: str
+    batch_loss: Callable[[Any], Any],
+    loader: Iterable[Any],
+    precision: AbstractContextManager[Any],
+    description: str | None,
 ) -> tuple[list[Any], list[int]]:
     """Compute the loss of each batch of a loader.
 
@@ -232,13 +235,13 @@ def loss_pass(
         batch_loss: Returns the loss of a batch.
         loader: The batches.
         precision: The context that each batch is computed in; entered anew for each.
-        description: The text before the progress bar.
+        description: The text before the progress bar; without it there is none.
 
     Returns:
         The detached losses in the loader's order, and the number of samples of each batch.
     """
     losses, samples = [], []
-    for batch in _console.progress(loader, description):
+    for batch in _shown(loader, description):
         with precision:
             loss = batch_loss(batch)
         losses.append(loss.detach())
@@ -246,11 +249,15 @@ def loss_pass(
     return losses, samples
 
 
+def _shown(loader: Iterable[Any], description: str | None) -> Iterable[Any]:
+    return loader if description is None else _console.progress(loader, description)
+
+
 def prediction_pass(
     batch_predictions: Callable[[Any], Any],
     loader: Iterable[Any],
     precision: AbstractContextManager[Any],
-    description: str,
+    description: str | None,
     collate: Callable[[Any, Any], Any],
     transform: Callable[[Any], Any],
     after_batch: Callable[[Any, Any, Any], None] | None,
@@ -262,7 +269,7 @@ def prediction_pass(
         batch_predictions: Returns predictions, targets and metadata of a batch.
         loader: The batches.
         precision: The context that each batch is computed in; entered anew for each.
-        description: The text before the progress bar.
+        description: The text before the progress bar; without it there is none.
         collate: Adds a batch's values to what was collected, and returns that.
         transform: Turns what was collected into the result.
         after_batch: Called with each batch's values before they are collected.
@@ -277,7 +284,7 @@ def prediction_pass(
     collected: list[Any] = [[], []]
     metadata = []
     batches = 0
-    for batch in _console.progress(loader, description):
+    for batch in _shown(loader, description):
         with precision:
             output = batch_predictions(batch)
         y_pred, y_true, batch_metadata = _three(output)

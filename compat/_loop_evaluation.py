@@ -76,14 +76,15 @@ class LoopEvaluation:
             EmptyLoaderError: The loader holds no batch.
         """
         _note_use(self, "evaluate_model_loss")
-        _evaluation.check_loader(data_loader, f"evaluate the loss{_shown_type(dataset_info)}")
         _evaluation.to_device(self)
+        self._compat.loader_used(data_loader)
         with _evaluation.evaluating(self.model, self._compat.quirks):
+            _evaluation.check_loader(data_loader, f"evaluate the loss{_shown_type(dataset_info)}")
             losses, samples = _evaluation.loss_pass(
                 lambda batch: _evaluated_batch_loss(self, batch),
                 data_loader,
                 autocast(self.use_amp, self.device),
-                f"Loss evaluation{_shown_type(dataset_info)}",
+                _bar(self, f"Loss evaluation{_shown_type(dataset_info)}"),
             )
             weighted = self._compat.quirks.fixed("Q19")
             loss = self.parse_loss(_evaluation.weighted_by_samples(losses, samples) if weighted else losses)
@@ -135,15 +136,16 @@ class LoopEvaluation:
             InvalidArgumentError: ``get_predictions`` did not return three values.
         """
         _note_use(self, "predict_with_model")
-        _evaluation.check_loader(data_loader, f"predict{_shown_type(dataset_info)}")
         _evaluation.to_device(self, with_criterion=False)
+        self._compat.loader_used(data_loader)
         tell = self.callbacks_handler.execute_after_batch_prediction
         with _evaluation.evaluating(self.model, self._compat.quirks):
+            _evaluation.check_loader(data_loader, f"predict{_shown_type(dataset_info)}")
             results = _evaluation.prediction_pass(
                 lambda batch: _batch_predictions(self, batch),
                 data_loader,
                 autocast(self.use_amp, self.device),
-                f"Making predictions{_shown_type(dataset_info)}",
+                _bar(self, f"Making predictions{_shown_type(dataset_info)}"),
                 self.collate_batch_pred_fn,
                 self.pred_transform_fn,
                 (lambda y_pred, y_true, metadata: tell(y_pred, y_true, metadata, dataset_info))
@@ -241,6 +243,7 @@ _STORED = {"train": "train", "validation": "val", "test": "test"}
 
 def _stored_loss(loop: LoopEvaluation, data: str, loader: Any, force: bool, as_float: bool) -> Any:
     _note_use(loop, f"evaluate_loss_on_{data}_set")
+    loop._compat.loader_used(loader)
 
     def evaluate() -> Any:
         return loop.evaluate_model_loss(loader, move_to_cpu=True, dataset_info={"type": data})
@@ -253,17 +256,18 @@ def _stored_predictions(
     loop: LoopEvaluation, data: str, loader: Any, force: bool, execute_callbacks: bool
 ) -> Predictions:
     _note_use(loop, f"predict_on_{data}_set")
+    loop._compat.loader_used(loader)
 
     def predict() -> Any:
-        return loop.predict_with_model(
-            loader, execute_callbacks=execute_callbacks, move_to_cpu=True, dataset_info={"type": data}
-        )
+        # By position, as in the old library: an override may name it otherwise.
+        return loop.predict_with_model(loader, execute_callbacks, move_to_cpu=True, dataset_info={"type": data})
 
     what = f"{_STORED[data]}_predictions"
     waiting = loop.callbacks_handler.cbs_on_after_batch_prediction if execute_callbacks and not force else []
     if waiting and getattr(loop.prediction_store, f"has_{what}")(loop.total_iteration_idx):
         loop._compat.quirks.met("Q39", f"the predictions of the {data} set are stored already, and no hook runs")
     predictions: Predictions = _stored(loop, what, force, predict)
+    loop._compat.predictions_read(data, predictions)
     return predictions
 
 
@@ -278,6 +282,10 @@ def _stored(loop: LoopEvaluation, what: str, force: bool, compute: Callable[[], 
         loop._compat.storing = outer
     getattr(store, f"insert_{what}")(result, index, force)
     return result
+
+
+def _bar(loop: Any, description: str) -> str | None:
+    return description if loop.is_main_process() else None
 
 
 def _shown_type(dataset_info: Any) -> str:

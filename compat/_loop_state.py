@@ -3,8 +3,8 @@
 All of it is in one object, ``loop._compat``, so that a subclass of ``TrainLoop`` is free to use any other name.
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,9 @@ class LoopState:
         told: What a fit need say or look for only once, and has.
         sample_counts: Samples of the epoch's batches so far, if losses are weighted by them (quirk Q19).
         evaluation_drew: Whether the evaluation of the training set drew what the next epoch draws from (quirk Q18).
+        metadata_without_loss: Stored metadata by data set that a package got with the loss in a copy (quirk Q35).
+        given_back: Loaders, by the loop's attribute, that stand where the other mode of quirk Q78 has another one, with
+            what is to be said when one is used.
         storing: Whether an evaluation runs to be stored, and so was not asked for by itself.
         after_fit: What is to run when the running fit is over; ``None`` while none runs.
     """
@@ -97,12 +100,48 @@ class LoopState:
         self.told: set[str] = set()
         self.sample_counts: list[int] | None = None
         self.evaluation_drew = False
+        self.metadata_without_loss: dict[str, Any] = {}
+        self._reads_with_loss = False
+        self.given_back: dict[str, tuple[Any, str]] = {}
         self.storing = False
         self.after_fit: ExitStack | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the Trainer out of copies: it belongs to a fit of this process."""
         return {**self.__dict__, "trainer": None, "lightning_module": None, "after_fit": None}
+
+    @contextmanager
+    def reading_with_loss(self, is_with_loss: Any) -> Iterator[None]:
+        """Hold a read of predictions for a package that gets the loss beside them.
+
+        Args:
+            is_with_loss: Whether it does.
+        """
+        outer, self._reads_with_loss = self._reads_with_loss, bool(is_with_loss)
+        try:
+            yield
+        finally:
+            self._reads_with_loss = outer
+
+    def predictions_read(self, data: str, predictions: Any) -> None:
+        """Count a read of predictions whose metadata hold the loss in the old library (Q35).
+
+        Args:
+            data: The data set.
+            predictions: What is read; an override may have made something else than the usual triple of it.
+        """
+        metadata = predictions[2] if isinstance(predictions, tuple) and len(predictions) == 3 else None
+        if not self._reads_with_loss and metadata is not None and self.metadata_without_loss.get(data) is metadata:
+            self.quirks.met("Q35", f"the metadata of the {data} set are read without the loss that a package got")
+
+    def loader_used(self, loader: Any) -> None:
+        """Count the first use of a loader that stands where the other mode of Q78 has another one.
+
+        Args:
+            loader: What is used.
+        """
+        for name in [name for name, (other, _) in self.given_back.items() if other is loader and loader is not None]:
+            self.quirks.met("Q78", self.given_back.pop(name)[1])
 
     def run_after_fit(self, action: "Callable[[], None]") -> None:
         """Run something when the running fit is over, however it ends.

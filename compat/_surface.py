@@ -24,7 +24,10 @@ class Member:
         quirks: Ids of the oddities that show in it.
         why: What differs, or why it is refused; empty for ``same``.
         served: One of ``SERVED``; empty if it is as for the whole class.
+        results: Whether a program that ran can get other results, where the status is ``differs``.
         versions: The versions of AIToolbox of whose code this is said; empty if of 1.8.
+        native: How the same thing is said in Lightning alone; empty if it is as for the whole class.
+        follows: Of an argument of a method: the key of an argument of the constructor that it shares the lot of.
     """
 
     status: str
@@ -32,6 +35,9 @@ class Member:
     why: str = ""
     served: str = ""
     versions: str = ""
+    native: str = ""
+    follows: str = ""
+    results: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,16 @@ class Name:
         ours: Its import path here; empty for ``refused`` and ``later``.
         status: One of ``STATUSES``.
         served: One of ``SERVED``: who does the work.
+        results: Whether a program that ran can get other results, where the status is ``differs``.
         native: How the same thing is said in Lightning alone.
         versions: The versions of AIToolbox that had it under this path; empty if 1.8 still has.
         also: Other packages of the reference that export it.
         quirks: Ids of the oddities that show in it.
         why: What differs, or why it is refused; empty for ``same``.
-        members: The members that are not plainly the same.
-        arguments: The arguments that are not plainly the same: ``parameter``, ``parameter=value`` or ``#3``, the third
-            place; of a member ``member(parameter)``, ``member(parameter=value)``, ``member(#3)``, and ``member()`` for
-            a call or an override without arguments.
+        members: The members that are not plainly the same, or of which Lightning says the same in other words.
+        arguments: The arguments that are not plainly the same: ``parameter``, ``parameter=value``, ``parameter: kind``,
+            ``#3``, the third place, or ``#3: kind``; of a member the same as ``member(parameter)``, ``member(#3)``, and
+            ``member()`` for a call or an override without arguments.
     """
 
     old: str
@@ -65,6 +72,7 @@ class Name:
     why: str
     members: Mapping[str, Member]
     arguments: Mapping[str, Member]
+    results: bool = False
 
     @property
     def short(self) -> str:
@@ -96,6 +104,7 @@ class Module:
         status: ``same``, ``differs``, or ``refused`` for one that is gone and has nothing in its place.
         now: Where it went in AIToolbox 1.8; empty if it did not move.
         versions: The versions of AIToolbox that had it under this path; empty if 1.8 still has.
+        apart: Its submodules that did not come along when it was imported.
         holds: What it imported, and so gave away too: ``path`` or ``path as name``.
         why: What differs, or why it is refused; empty for ``same``.
         native: How the same thing is said in Lightning alone.
@@ -106,6 +115,7 @@ class Module:
     now: str = ""
     versions: str = ""
     holds: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     why: str = ""
     native: str = ""
 
@@ -173,7 +183,7 @@ def _name(old: str, row: dict[str, Any]) -> Name:
 
 
 def _module(path: str, row: dict[str, Any]) -> Module:
-    return Module(path=path, holds=tuple(row.pop("holds", ())), **row)
+    return Module(path=path, holds=tuple(row.pop("holds", ())), apart=tuple(row.pop("apart", ())), **row)
 
 
 def _member(fields: dict[str, Any]) -> Member:

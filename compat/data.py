@@ -1,11 +1,12 @@
 """Data sets over plain sequences, and the functions that join batches of predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
+from compat._ledger import used
 from compat.exceptions import InvalidTypeError
 
 __all__ = [
@@ -27,6 +28,7 @@ class BasicDataset(Dataset[Any]):
 
     def __init__(self, data: Any) -> None:
         """Keep the sequence, not a copy."""
+        used(self)
         self.data = data
 
     def __len__(self) -> int:
@@ -48,6 +50,7 @@ class ListDataset(Dataset[tuple[Any, ...]]):
 
     def __init__(self, *data_lists: Any) -> None:
         """Keep the sequences, not copies."""
+        used(self)
         lengths = [len(data_list) for data_list in data_lists]
         if len(set(lengths)) > 1:
             # Not an `assert`: the check has to hold under `python -O` too.
@@ -105,8 +108,12 @@ def torch_cat_transf(predictions: Sequence[Any]) -> torch.Tensor:
         A tensor ``(sum of N_i, ...)``.
 
     Raises:
-        InvalidTypeError: The batches are no tensors.
+        InvalidTypeError: The batches are no tensors, or no list.
     """
+    if isinstance(predictions, torch.Tensor | Mapping):
+        raise InvalidTypeError(
+            f"torch_cat_transf got one {type(predictions).__name__}. It joins batches: pass a list of them."
+        )
     other = next((type(batch).__name__ for batch in predictions if not isinstance(batch, torch.Tensor)), None)
     if other is not None:
         raise InvalidTypeError(

@@ -6,7 +6,8 @@ The tree::
     |-- InvalidArgumentError (ValueError)       a value that is not allowed
     |   |-- ZeroArgumentError (ZeroDivisionError)   a zero where the loop divides by it
     |   |-- EmptyLoaderError (IndexError)           a loader without a single batch
-    |   `-- EmptyTargetsError (IndexError)          targets or predictions without a single row
+    |   |-- EmptyTargetsError (IndexError)          targets or predictions without a single row
+    |   `-- SingleValueError (TypeError)            a single value where there is one for each sample
     |-- InvalidTypeError (TypeError)            an object of the wrong kind
     |-- MissingAttributeError (AttributeError)  an object that lacks a method the loop calls
     |-- MissingMetricError (KeyError)           a metric name that the history does not hold
@@ -48,6 +49,7 @@ __all__ = [
     "RefusedAttributeError",
     "RefusedError",
     "RefusedImportError",
+    "SingleValueError",
     "UndefinedMetricWarning",
     "UnknownNameError",
     "ZeroArgumentError",
@@ -77,6 +79,10 @@ class EmptyTargetsError(InvalidArgumentError, IndexError):
 
 class InvalidTypeError(CompatError, TypeError):
     """An object of the wrong kind."""
+
+
+class SingleValueError(InvalidArgumentError, InvalidTypeError):
+    """A single value, where targets or predictions hold one for each sample."""
 
 
 class MissingAttributeError(CompatError, AttributeError):

@@ -148,7 +148,10 @@ class TrainingHistory:
         return total
 
     def __radd__(self, other: dict[str, Any]) -> "TrainingHistory":
-        return self + other
+        # Not by way of `+`, which a subclass may have made something else of.
+        total = deepcopy(self)
+        total.add_history_dict(other)
+        return total
 
     def __iadd__(self, other: dict[str, Any]) -> "TrainingHistory":
         self.add_history_dict(other)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -23,6 +23,9 @@ from compat.exceptions import CompatWarning, InvalidTypeError, RefusedError
 from compat.train_loop import TrainLoop
 
 __all__ = ["PyTorchModelPredictor"]
+
+# Where torch keeps what the digest holds, and the mode, which the loop sets.
+_DIGESTED = frozenset({"training", "_parameters", "_buffers", "_non_persistent_buffers_set"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ class PyTorchModelPredictor:
         self.train_loop = TrainLoop(model, None, None, data_loader, None, None)
         self.train_loop.callbacks_handler.register_callbacks(callbacks)
         _evaluation.to_device(self.train_loop, with_criterion=False)
+        # What the old predictor would go on giving, by what the store calls it, until it is computed anew.
+        self._outdated: dict[str, tuple[Any, str]] = {}
         self._model_source: _Source | None = None
         self._criterion_source: _Source | None = None
 
@@ -79,8 +84,13 @@ class PyTorchModelPredictor:
         Returns:
             Predictions ``(N, ...)``, targets ``(N, ...)`` and metadata, tensors on the CPU.
         """
+        return self._predictions()
+
+    def _predictions(self) -> Predictions:
         self._forget_outdated()
-        return self.train_loop.predict_on_test_set()
+        predictions = self.train_loop.predict_on_test_set()
+        self._count_difference("test_pred", predictions)
+        return predictions
 
     def model_get_loss(self, loss_criterion: Any) -> Any:
         """Evaluate the loss. The model is in ``train()`` mode afterwards.
@@ -94,7 +104,9 @@ class PyTorchModelPredictor:
         self.train_loop.criterion = loss_criterion
         self._forget_outdated()
         self._forget_loss_of_another()
-        return self.train_loop.evaluate_loss_on_test_set()
+        loss = self.train_loop.evaluate_loss_on_test_set()
+        self._count_difference("test_loss", loss)
+        return loss
 
     def evaluate_model(
         self,
@@ -132,9 +144,11 @@ class PyTorchModelPredictor:
 
         Raises:
             MissingAttributeError: ``result_package`` is no result package.
+            InvalidTypeError: It is the class of one.
         """
         _check_package(result_package)
-        y_pred, y_true, metadata = self.model_predict()
+        # Not model_predict, here and below: an override of that is for its callers alone, as in the old library.
+        y_pred, y_true, metadata = self._predictions()
         if getattr(result_package, "requires_loss", False):
             metadata = self._with_loss(metadata, result_package)
         result_package.prepare_result_package(y_true, y_pred, hyperparameters={}, additional_results=metadata)
@@ -167,7 +181,9 @@ class PyTorchModelPredictor:
         Raises:
             InvalidTypeError: It is no class.
         """
-        (metric,) = self.evaluate_metric_list([metric_class])
+        _check_metric_class(metric_class)
+        y_pred, y_true, _ = self._predictions()
+        metric = metric_class(y_true, y_pred)
         return metric if return_metric else metric.get_metric_dict()
 
     def evaluate_metric_list(self, metrics_class_list: Iterable[Any], return_metric_list: bool = True) -> Any:
@@ -185,12 +201,8 @@ class PyTorchModelPredictor:
         """
         classes = list(metrics_class_list)
         for metric_class in classes:
-            if not callable(metric_class):
-                raise InvalidTypeError(
-                    f"{metric_class!r} is a {type(metric_class).__name__}. Pass the class of a metric, such as"
-                    " AccuracyMetric: it is called with the targets and the predictions."
-                )
-        y_pred, y_true, _ = self.model_predict()
+            _check_metric_class(metric_class)
+        y_pred, y_true, _ = self._predictions()
         metrics = [metric_class(y_true, y_pred) for metric_class in classes]
         if return_metric_list:
             return metrics
@@ -225,7 +237,7 @@ class PyTorchModelPredictor:
     def _forget_loss_of_another(self) -> None:
         """Forget the loss of another criterion."""
         criterion = self.train_loop.criterion
-        now = _Source((criterion,), _digest(criterion) if isinstance(criterion, nn.Module) else b"")
+        now = _Source((_identity_of(criterion),), _digest(criterion) if isinstance(criterion, nn.Module) else b"")
         before, self._criterion_source = self._criterion_source, now
         if before is not None and before.differs(now):
             self._forget("test_loss", because="the criterion")
@@ -233,12 +245,53 @@ class PyTorchModelPredictor:
     def _forget(self, *keys: str, because: str) -> None:
         quirks, store = state_of(self.train_loop).quirks, self.train_loop.prediction_store.prediction_store
         stored = [key for key in keys if key in store]
-        if stored:
-            done = "will be computed anew" if quirks.fixed("Q33") else "would have to be computed anew"
-            quirks.met("Q33", f"{because} changed, so {' and '.join(stored)} {done}")
-        if quirks.fixed("Q33"):
-            for key in stored:
-                del store[key]
+        if not quirks.fixed("Q33"):
+            if stored:
+                quirks.met("Q33", f"{because} changed, so {' and '.join(stored)} would have to be computed anew")
+            return
+        for key in stored:
+            # What was computed first is what the old predictor still gives after a second change.
+            self._outdated.setdefault(key, (store[key], because))
+            del store[key]
+
+    def _count_difference(self, key: str, value: Any) -> None:
+        if key in self._outdated:
+            before, because = self._outdated.pop(key)
+            if not _is_same(before, value):
+                state_of(self.train_loop).quirks.met("Q33", f"{because} changed, and so does {key}, computed anew")
+
+
+def _check_metric_class(metric_class: Any) -> None:
+    if not callable(metric_class):
+        raise InvalidTypeError(
+            f"{metric_class!r} is a {type(metric_class).__name__}. Pass the class of a metric, such as AccuracyMetric:"
+            " it is called with the targets and the predictions."
+        )
+
+
+def _identity_of(criterion: Any) -> Any:
+    """Return what a criterion is told from another by, beside its digest: its class, if the digest holds all of it."""
+    if not isinstance(criterion, nn.Module):
+        return criterion
+    if next(criterion.children(), None) is not None:
+        return criterion
+    of_any = vars(nn.Module())
+    is_told_by_digest = all(
+        key in _DIGESTED or (value == of_any[key] if key in of_any else _is_plain(key, value))
+        for key, value in vars(criterion).items()
+    )
+    return type(criterion) if is_told_by_digest else criterion
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two results are equal, NaN for NaN; of what is unknown nobody can tell, and so it is not."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return isinstance(one, bool | int | float | str | None) and one == other
 
 
 def _digest(module: nn.Module) -> bytes:

@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import Any
 
 from compat import quirks
+from compat._ledger import called
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 
 __all__ = [
@@ -35,7 +36,8 @@ __all__ = [
     "zip_folder",
 ]
 
-_NO_EFFECT = {"RESUME", "NOP", "COPY_FREE_VARS", "CACHE", "MAKE_CELL"}
+# Not NOP: the second of two lines of `pass` is one, and the old library takes such a body for one with an effect.
+_NO_EFFECT = {"RESUME", "COPY_FREE_VARS", "CACHE", "MAKE_CELL"}
 _TAR_ENDINGS = (".tar.gz", ".tgz", ".tar")
 
 
@@ -46,6 +48,7 @@ def function_exists(object_to_check: Any, fn_name: str) -> bool:
         object_to_check: Any object.
         fn_name: The name.
     """
+    called("compat.utils.function_exists")
     return callable(getattr(object_to_check, fn_name, None))
 
 
@@ -61,6 +64,7 @@ def copy_function(fn: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         MissingAttributeError: The callable is not written in Python, so there is no code to share.
     """
+    called("compat.utils.copy_function")
     if not hasattr(fn, "__code__"):
         raise MissingAttributeError(
             f"copy_function got {fn!r}, a {type(fn).__name__} without `__code__`. Pass a function or a method that is"
@@ -82,8 +86,9 @@ def copy_function(fn: Callable[..., Any]) -> Callable[..., Any]:
 def is_empty_function(fn: Callable[..., Any]) -> bool:
     """Tell whether a function does nothing but return ``None``.
 
-    Bodies of ``pass``, ``...``, a docstring, a bare ``return`` or ``return None`` are empty. A callable that is not
-    written in Python, such as a ``functools.partial`` or a mock, is not: nobody can look inside.
+    Bodies of ``pass``, ``...``, a docstring, a bare ``return`` or ``return None`` are empty. Those of several such
+    lines are not, but for a docstring and one more. A callable that is not written in Python, such as a
+    ``functools.partial`` or a mock, is not: nobody can look inside.
 
     Args:
         fn: A function, a bound method or another callable.
@@ -91,6 +96,7 @@ def is_empty_function(fn: Callable[..., Any]) -> bool:
     Returns:
         True if calling it has no effect.
     """
+    called("compat.utils.is_empty_function")
     code = getattr(fn, "__code__", None)
     if code is None:
         return False
@@ -109,6 +115,7 @@ def flatten_list_of_lists(nested_list: Iterable[Iterable[Any]] | None) -> list[A
     Raises:
         TypeError: It, or an element of it, cannot be iterated.
     """
+    called("compat.utils.flatten_list_of_lists")
     return None if nested_list is None else list(chain.from_iterable(nested_list))
 
 
@@ -125,13 +132,20 @@ def combine_prediction_metadata_batches(metadata_list: Sequence[Mapping[str, Any
         One dict with the values of all batches.
 
     Raises:
-        InvalidTypeError: A value is neither a list, a tensor nor an array.
+        InvalidTypeError: A value is neither a list, a tensor nor an array, or there is something else than dicts.
     """
+    called("compat.utils.combine_prediction_metadata_batches")
+    given: Any = metadata_list
+    batches = list(given) if isinstance(given, Iterable) else [given]
+    if not all(hasattr(entries, "items") for entries in batches):
+        raise InvalidTypeError(
+            f"combine_prediction_metadata_batches got {metadata_list!r}. Pass a list with one dict a batch."
+        )
     import numpy as np
     import torch
 
     combined: dict[str, Any] = {}
-    for key, values in combine_dict_elements(metadata_list).items():
+    for key, values in combine_dict_elements(batches).items():
         if isinstance(values[0], list):
             combined[key] = list(chain.from_iterable(values))
         elif isinstance(values[0], torch.Tensor):
@@ -155,6 +169,7 @@ def combine_dict_elements(list_of_dicts: Iterable[Mapping[Any, Any]]) -> dict[An
     Returns:
         The values of each key, in the order of the dicts.
     """
+    called("compat.utils.combine_dict_elements")
     combined: dict[Any, list[Any]] = {}
     for entries in list_of_dicts:
         for key, value in entries.items():
@@ -173,11 +188,19 @@ def flatten_dict(nested_dict: Mapping[Any, Any], parent_key: str = "", sep: str 
     Returns:
         A new dict with the same values, no copies.
     """
+    called("compat.utils.flatten_dict")
+    flat = _flattened(nested_dict, parent_key, sep)
+    if len(nested_dict):
+        quirks.met("Q108", "a dict is spread over one level")
+    return flat
+
+
+def _flattened(nested_dict: Mapping[Any, Any], parent_key: str, sep: str) -> dict[Any, Any]:
     flat: dict[Any, Any] = {}
     for key, value in nested_dict.items():
         name = f"{parent_key}{sep}{key}" if parent_key != "" else key
         if isinstance(value, MutableMapping):
-            flat.update(flatten_dict(value, name, sep))
+            flat.update(_flattened(value, name, sep))
         else:
             flat[name] = value
     return flat
@@ -192,7 +215,15 @@ def flatten_combine_dict(train_history: Mapping[Any, Sequence[Any]]) -> dict[Any
     Returns:
         A deep copy, without the metrics that have no value. A metric of which only some values are dicts stays as it
         is.
+
+    Raises:
+        InvalidTypeError: It is no dict.
     """
+    called("compat.utils.flatten_combine_dict")
+    if not hasattr(train_history, "items"):
+        raise InvalidTypeError(
+            f"flatten_combine_dict got {train_history!r}, a {type(train_history).__name__}. Pass a dict of lists."
+        )
     flat: dict[Any, Any] = {}
     for name, values in train_history.items():
         if not len(values):
@@ -201,7 +232,7 @@ def flatten_combine_dict(train_history: Mapping[Any, Sequence[Any]]) -> dict[Any
         if all(type(value) is dict for value in values):
             if any(values):
                 quirks.met("Q108", f"the values of {name!r} are dicts, and spread over one list a key")
-            flat.update(deepcopy(combine_dict_elements(flatten_dict(value, name) for value in values)))
+            flat.update(deepcopy(combine_dict_elements(_flattened(value, name, "_") for value in values)))
         else:
             flat[name] = deepcopy(values)
     return flat
@@ -220,6 +251,7 @@ def create_folder_hierarchy(base_folder_path: Any, folder_names: Iterable[str]) 
     Raises:
         InvalidArgumentError: The base folder does not exist.
     """
+    called("compat.utils.create_folder_hierarchy")
     if not Path(base_folder_path).exists():
         raise InvalidArgumentError(
             f"Provided base folder does not exist: {base_folder_path}. Make it before, or pass one that exists."
@@ -248,6 +280,7 @@ def zip_folder(source_dir_path: Any, zip_path: Any) -> str:
         FileNotFoundError: There is no such folder.
         NotADirectoryError: It is a file.
     """
+    called("compat.utils.zip_folder")
     archive: str = os.fspath(zip_path).removesuffix(".zip") + ".zip"
     folder = Path(source_dir_path)
     # Read before anything is made: a missing folder leaves nothing behind, and the archive is not part of itself.
@@ -289,6 +322,7 @@ def unzip_file(file_path: Any, target_dir_path: Any) -> None:
         InvalidArgumentError: Another ending, or an entry that leads out of the target or is no file, folder or link.
         FileNotFoundError: There is no such file.
     """
+    called("compat.utils.unzip_file")
     path, name = Path(file_path), os.fspath(file_path).lower()
     if name.endswith(".zip"):
         with zipfile.ZipFile(path) as zipped:

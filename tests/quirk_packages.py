@@ -33,14 +33,18 @@ class WritingPackage(Package):
         self.folder = names
 
 
-def evaluated(package: Callable[[], Any], *, on_train_data: bool = False, tracked: bool = False) -> Callable[[], Any]:
-    """Make a program that computes a package after the epoch and after the training."""
+def evaluated(
+    package: Callable[[], Any], *, on_train_data: bool = False, tracked: bool = False, read: str = ""
+) -> Callable[[], Any]:
+    """Make a program that computes a package after the epoch and after the training, and reads predictions then."""
 
     def program() -> None:
         loop: Any = make_loop(validation=batches(2))
         if tracked:
             loop.project_name, loop.experiment_name, loop.local_model_result_folder_path = "project", "experiment", "."
         loop.fit(1, callbacks=[ModelPerformanceEvaluation(package(), {}, on_train_data=on_train_data)])
+        if read:
+            getattr(loop, f"predict_on_{read}_set")()
 
     return program
 

@@ -355,6 +355,17 @@ def new_loader_at_the_end() -> None:
     make_loop().fit(num_epochs=1, callbacks=callbacks)
 
 
+def after_a_subset(method: str) -> Callable[[], Any]:
+    """Make a program that trains on a subset, and evaluates or predicts afterwards."""
+
+    def program() -> None:
+        loop = make_loop(validation=batches(2))
+        loop.fit(num_epochs=1, callbacks=[DataSubsetTestRun()])
+        getattr(loop, method)()
+
+    return program
+
+
 def longer_loader() -> AbstractCallback:
     """Bring a loader of twice as many batches when the fit begins."""
     return on("train_begin", lambda loop: setattr(loop, "train_loader", batches(6)))

@@ -24,7 +24,9 @@ from compat import (
     ModelWrap,
     MultiLoss,
     PreCalculatedResultPackage,
+    RecallMetric,
     ThresholdEarlyStopping,
+    flatten_dict,
     keep_list_transf,
 )
 from tests.quirk_packages import SAME, Package, WritingPackage, evaluated, predicted_package, two_losses
@@ -42,6 +44,7 @@ from tests.quirk_parts import (
     SameMetadata,
     Stepped,
     Wrapped,
+    after_a_subset,
     amp_on,
     constant_loss,
     contains,
@@ -280,10 +283,16 @@ PROGRAMS: dict[str, Programs] = {
     ),
     "Q78": Programs(
         [
-            (fits({"num_epochs": 1, "callbacks": one(DataSubsetTestRun)}), 1),
-            (fits({"num_epochs": 1, "callbacks": one(lambda: DataSubsetTestRun(0, 1))}, validation=batches(2)), 2),
+            (fits({"num_epochs": 1, "callbacks": one(DataSubsetTestRun)}, {"num_epochs": 2}), 1),
+            (after_a_subset("evaluate_loss_on_train_set"), 1),
+            (after_a_subset("predict_on_train_set"), 1),
         ],
-        [fits({"num_epochs": 1}), new_loader_at_the_end],
+        [
+            fits({"num_epochs": 1}),
+            fits({"num_epochs": 1, "callbacks": one(DataSubsetTestRun)}),
+            after_a_subset("evaluate_loss_on_validation_set"),
+            new_loader_at_the_end,
+        ],
     ),
     "Q87": Programs([(patched_hooks, 1)], [fits({"num_epochs": 1, "callbacks": one(Recorder)})]),
     "Q88": Programs(
@@ -308,14 +317,28 @@ PROGRAMS: dict[str, Programs] = {
     ),
     "Q102": Programs([(fits({"num_epochs": 2}, {"num_epochs": 1}), 1)], [fits({"num_epochs": 1})], ("kept",)),
     "Q108": Programs(
-        [(history(flatten=True, loss=[1.0], f1=[{"a": 1.0}]), 1)], [history(flatten=True, loss=[1.0])], ("fixed",)
+        [
+            (history(flatten=True, loss=[1.0], f1=[{"a": 1.0}]), 1),
+            (lambda: flatten_dict({"a": 1.0}), 1),
+            (lambda: flatten_dict({"a": {"b": {"c": 1.0}}}), 1),
+        ],
+        [history(flatten=True, loss=[1.0]), lambda: flatten_dict({})],
+        ("fixed",),
     ),
     "Q114": Programs([(history(loss=[1.0], acc=[1.0]), 1)], [history()], ("fixed",)),
     "Q33": Programs(
         [(two_losses(nn.MSELoss(), nn.L1Loss()), 1), (two_losses(SAME, SAME, edited=True), 1)],
-        [two_losses(SAME, SAME), two_losses(nn.MSELoss())],
+        [two_losses(SAME, SAME), two_losses(nn.MSELoss()), two_losses(nn.MSELoss(), nn.MSELoss())],
     ),
-    "Q35": Programs([(evaluated(Package), 2)], [evaluated(lambda: Package(requires_loss=False))], ("fixed",)),
+    "Q35": Programs(
+        [(evaluated(Package, read="validation"), 1)],
+        [
+            evaluated(Package),
+            evaluated(Package, read="train"),
+            evaluated(lambda: Package(requires_loss=False), read="validation"),
+        ],
+        ("fixed",),
+    ),
     "Q36": Programs([(evaluated(Package, on_train_data=True), 2)], [evaluated(Package)], ("fixed",)),
     "Q72": Programs(
         [(fits({"num_epochs": 1, "callbacks": one(lambda: ModelPerformancePrintReport(["loss"]))}), 1)],
@@ -355,10 +378,14 @@ PROGRAMS: dict[str, Programs] = {
         [lambda: PreCalculatedResultPackage({"a": 1.0}).get_results()],
         ("fixed",),
     ),
-    "Q121": Programs([(lambda: F1ScoreMetric(Y, [0.5, 0.6, 0.7]), 1)], [lambda: F1ScoreMetric(Y, [0.4, 0.6, 0.7])]),
+    "Q121": Programs(
+        [(lambda: F1ScoreMetric(Y, [0.5, 0.6, 0.7]), 1), (lambda: RecallMetric(Y, [0.4, 0.5, 0.7]), 1)],
+        # The recall has no part for the targets of class 0.
+        [lambda: F1ScoreMetric(Y, [0.4, 0.6, 0.7]), lambda: RecallMetric(Y, [0.5, 0.6, 0.7])],
+    ),
     "Q122": Programs(
         [(lambda: MeanSquaredErrorMetric(Y, Y) < np.float32(1), 1)],
-        [lambda: MeanSquaredErrorMetric(Y, Y) < 1.0],
+        [lambda: MeanSquaredErrorMetric(Y, Y) < 1.0, lambda: MeanSquaredErrorMetric(Y, Y) == np.float32(0)],
         ("fixed",),
     ),
     "Q126": Programs(

@@ -16,6 +16,7 @@ from compat.data import (
     keep_list_transf,
     torch_cat_transf,
 )
+from compat.exceptions import CompatError
 
 
 def test_basic_dataset_is_the_sequence() -> None:
@@ -97,6 +98,13 @@ def test_cat_joins_the_first_dimension() -> None:
 def test_cat_of_nothing() -> None:
     with pytest.raises((ValueError, RuntimeError), match="non-empty list"):
         torch_cat_transf([])
+
+
+@pytest.mark.parametrize("one", [torch.ones(2), {"a": torch.ones(1)}])
+def test_cat_of_one_thing_is_refused_by_the_type_of_the_old_error(one: Any) -> None:
+    with pytest.raises(TypeError, match="It joins batches") as caught:
+        torch_cat_transf(one)
+    assert isinstance(caught.value, CompatError)
 
 
 def test_keep_list_is_the_identity() -> None:

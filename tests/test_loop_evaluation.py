@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from compat import keep_list_transf
+from compat import TrainLoop, keep_list_transf, quirks
 from compat.exceptions import QuirkWarning
 from tests.toys import Linear, Recorder, batches, data_loader, make_loop
 
@@ -90,12 +90,15 @@ def test_model_is_in_train_mode_afterwards(method: str, key: str, fails: bool) -
     ],
     ids=["None", "empty", "number"],
 )
-def test_bad_loader_leaves_the_mode_alone(method: str, loader: Any, error: type[Exception], text: str) -> None:
-    loop = full_loop()
-    loop.model.eval()
+@pytest.mark.parametrize("mode", ["kept", "fixed"])
+def test_bad_loader_is_a_failed_evaluation(
+    method: str, loader: Any, error: type[Exception], text: str, mode: str
+) -> None:
+    loop = full_loop(quirks={"Q20": mode})
     with pytest.raises(error, match=text):
         getattr(loop, method)(loader)
-    assert not loop.model.training
+    assert loop.model.training == (mode == "fixed")
+    assert quirks.counts()["Q20"] == 1
 
 
 @pytest.mark.parametrize("method", ["evaluate_model_loss", "predict_with_model"])
@@ -205,3 +208,34 @@ def test_shuffled_loader_is_predicted_in_the_order_it_yields() -> None:
     _, targets, _ = make_loop().predict_with_model(data_loader(shuffle=True))
     torch.manual_seed(3)
     assert torch.equal(targets, torch.cat([y for _, y in data_loader(shuffle=True)]))
+
+
+class NotMain(TrainLoop):
+    """Takes itself for another process than the main one."""
+
+    def is_main_process(self) -> bool:
+        return False
+
+
+def test_progress_is_shown_by_the_main_process_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Linear()
+    for kind, is_shown in ((TrainLoop, True), (NotMain, False)):
+        loop = kind(model, batches(2), batches(1), None, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+        loop.fit(1)
+        loop.predict_on_validation_set()
+        assert bool(capsys.readouterr().err) is is_shown
+
+
+class OtherNames(TrainLoop):
+    """Names an argument otherwise."""
+
+    def predict_with_model(
+        self, loader: Any, callbacks: bool = False, move_to_cpu: bool = False, dataset_info: Any = None
+    ) -> Any:
+        return super().predict_with_model(loader, callbacks, move_to_cpu, dataset_info)
+
+
+def test_an_override_may_name_the_arguments_otherwise() -> None:
+    model = Linear()
+    loop = OtherNames(model, batches(2), batches(1), None, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+    assert len(loop.predict_on_validation_set()[0]) == 2

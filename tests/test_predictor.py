@@ -59,8 +59,9 @@ class Told(AbstractResultPackage):
         }
 
 
-def predictor_of(model: Any = None) -> PyTorchModelPredictor:
-    return PyTorchModelPredictor(model or Counting(), batches(3))
+def predictor_of(model: Any = None, kind: type[PyTorchModelPredictor] = PyTorchModelPredictor) -> Any:
+    torch.manual_seed(0)
+    return kind(model or Counting(), batches(3))
 
 
 def by_hand(predictor: PyTorchModelPredictor, criterion: Any) -> float:
@@ -160,7 +161,73 @@ def test_after_a_change_all_is_computed_anew(change: Any) -> None:
     loss = float(predictor.model_get_loss(criterion))
     assert loss == pytest.approx(by_hand(predictor, criterion))
     assert loss != stale_loss
+    # The predictions and the loss.
+    assert quirks.counts()["Q33"] == 2
+
+
+class SameMSE(nn.MSELoss):
+    """The same numbers by another class."""
+
+
+class Listed(nn.Module):
+    """Holds what no digest tells."""
+
+    def __init__(self, weights: list[float]) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.weights[0] * (predicted - targets).abs().mean()
+
+
+def test_an_equal_criterion_is_served_from_the_store(capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = predictor_of()
+    first = predictor.model_get_loss(nn.SmoothL1Loss(beta=0.5))
+    assert predictor.model_get_loss(nn.SmoothL1Loss(beta=0.5)) is first
+    assert "Getting test_loss predictions/loss from store" in capsys.readouterr().out
+    assert predictor.model_get_loss(nn.SmoothL1Loss(beta=0.25)) is not first
     assert quirks.counts()["Q33"] == 1
+
+
+def test_a_criterion_that_no_digest_tells_from_another_is_computed_anew() -> None:
+    predictor = predictor_of()
+    first = predictor.model_get_loss(Listed([1.0]))
+    assert float(predictor.model_get_loss(Listed([2.0]))) == pytest.approx(2 * float(first))
+    assert quirks.counts()["Q33"] == 1
+
+
+def test_an_equal_loss_of_another_criterion_is_not_counted() -> None:
+    predictor = predictor_of()
+    first = predictor.model_get_loss(nn.MSELoss())
+    second = predictor.model_get_loss(SameMSE())
+    assert second is not first
+    assert second == first
+    assert "Q33" not in quirks.counts()
+
+
+class Shifted(PyTorchModelPredictor):
+    """Changes what its callers see, and counts who asks for several metrics."""
+
+    asked = 0
+
+    def model_predict(self) -> Any:
+        predictions, targets, metadata = super().model_predict()
+        return predictions + 100.0, targets, metadata
+
+    def evaluate_metric_list(self, metrics_class_list: Any, return_metric_list: bool = True) -> Any:
+        self.asked += 1
+        return super().evaluate_metric_list(metrics_class_list, return_metric_list)
+
+
+def test_evaluations_do_not_go_by_an_override_of_model_predict() -> None:
+    plain, shifted = predictor_of(), predictor_of(kind=Shifted)
+    expected = plain.evaluate_metric(MeanSquaredErrorMetric, return_metric=False)
+    assert shifted.evaluate_metric(MeanSquaredErrorMetric, return_metric=False) == expected
+    assert shifted.asked == 0
+    assert shifted.evaluate_metric_list([MeanSquaredErrorMetric], return_metric_list=False) == expected
+    package = shifted.evaluate_result_package(RegressionResultPackage())
+    assert package["Mean_squared_error"] == expected["Mean_squared_error"]
+    assert not torch.equal(shifted.model_predict()[0], plain.model_predict()[0])
 
 
 def test_a_change_of_the_criterion_itself_counts_as_another() -> None:
@@ -293,10 +360,12 @@ def test_what_is_no_metric_class_is_refused_before_anything_is_predicted(metric:
     assert predictor.model.predicted == [0]
 
 
-@pytest.mark.parametrize("package", [RegressionResultPackage, "package"])
-def test_what_is_no_package_is_refused_before_anything_is_predicted(package: Any) -> None:
+@pytest.mark.parametrize(
+    ("package", "error"), [(RegressionResultPackage, TypeError), (int, AttributeError), ("package", AttributeError)]
+)
+def test_what_is_no_package_is_refused_before_anything_is_predicted(package: Any, error: type[Exception]) -> None:
     predictor = predictor_of()
-    with pytest.raises(AttributeError, match="result_package") as caught:
+    with pytest.raises(error, match="result_package") as caught:
         predictor.evaluate_result_package(package)
     assert isinstance(caught.value, CompatError)
     assert predictor.model.predicted == [0]

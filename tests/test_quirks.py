@@ -254,13 +254,13 @@ def test_warning_names_the_switch_and_points_here() -> None:
 
 
 def test_warning_of_the_process_points_here() -> None:
-    with pytest.warns(QuirkWarning, match=r"^Q121: a score is on it\. As in the old loop") as caught:
+    with pytest.warns(QuirkWarning, match=r"^Q121: a score is on it\. This is kept as it was in AIToolbox") as caught:
         quirks.met("Q121", "a score is on it")
     assert caught[0].filename == __file__
 
 
 def test_warning_with_a_detail() -> None:
-    with pytest.warns(QuirkWarning, match=r"^Q01: epoch 3 runs twice\. As in the old loop"):
+    with pytest.warns(QuirkWarning, match=r"^Q01: epoch 3 runs twice\. This is kept as it was in AIToolbox"):
         QuirkSettings().met("Q01", "epoch 3 runs twice")
 
 
@@ -331,11 +331,11 @@ def test_quirks_that_do_not_warn(quirk: str) -> None:
 def test_strict_run_raises_where_the_outcome_is_corrected() -> None:
     _ledger.watch(strict=True)
     try:
-        with pytest.raises(
-            DifferenceError, match=r"^Q27: a criterion is moved .* if it can be moved\. The old library"
-        ):
+        with pytest.raises(DifferenceError, match=r"^Q27: a criterion is moved .* if it can be moved; in AIToolbox"):
             tried("Q27", "fixed", PROGRAMS["Q27"].changes[0][0])
-        with pytest.raises(RuntimeError, match=r"^Q11: the last window of an epoch has 1 batches"):
+        with pytest.raises(
+            RuntimeError, match=r"^Q11: .*\(the last window of an epoch has 1 batches, .*COMPAT_QUIRKS=Q11=kept"
+        ):
             tried("Q11", "fixed", PROGRAMS["Q11"].changes[0][0])
         assert tried("Q11", "kept", PROGRAMS["Q11"].changes[0][0]) == [("fixed", 1), ("kept", 2)]
     finally:

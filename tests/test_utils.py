@@ -100,6 +100,23 @@ def test_empty(function: Any) -> None:
     assert is_empty_function(function) is True
 
 
+@pytest.mark.parametrize(
+    ("body", "is_empty"),
+    [
+        ("'text'\n pass", True),
+        ("pass; pass", True),
+        ("pass\n pass", False),
+        ("'text'\n pass\n pass", False),
+        ("pass\n return", False),
+        ("'text'\n ...\n ...", False),
+    ],
+)
+def test_several_lines_without_an_effect_are_as_in_the_old_library(body: str, is_empty: bool) -> None:
+    made: dict[str, Any] = {}
+    exec(f"def function():\n {body}", made)  # a formatter would make one line of them
+    assert is_empty_function(made["function"]) is is_empty
+
+
 @pytest.mark.parametrize("function", FULL.values(), ids=FULL.keys())
 def test_not_empty(function: Any) -> None:
     assert is_empty_function(function) is False
@@ -184,6 +201,20 @@ def test_metadata_of_batches_is_joined_by_the_kind_of_the_first() -> None:
 def test_metadata_that_cannot_be_joined_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="Metadata 'a' holds a") as caught:
         combine_prediction_metadata_batches([{"a": value}])
+    assert isinstance(caught.value, CompatError)
+
+
+@pytest.mark.parametrize("batches", [None, [None], [3], 3, ["ab"]])
+def test_metadata_that_are_no_dicts_are_refused_by_the_type_of_the_old_error(batches: Any) -> None:
+    with pytest.raises(TypeError, match="Pass a list with one dict a batch") as caught:
+        combine_prediction_metadata_batches(batches)
+    assert isinstance(caught.value, CompatError)
+
+
+@pytest.mark.parametrize("history", [None, 3])
+def test_a_history_that_is_no_dict_is_refused_by_the_type_of_the_old_error(history: Any) -> None:
+    with pytest.raises(TypeError, match="Pass a dict of lists") as caught:
+        flatten_combine_dict(history)
     assert isinstance(caught.value, CompatError)
 
 

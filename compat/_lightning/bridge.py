@@ -69,7 +69,9 @@ def publish(trainer: Trainer, history: Any) -> None:
         trainer: The Trainer.
         history: The facade's history.
     """
-    metrics = {key: torch.tensor(value, dtype=torch.float64) for key, value in _last_numbers(history.items()).items()}
+    # The dict itself: the methods of the history may be overridden, and the old loop does not call them here.
+    records = getattr(history, "train_history", history).items()
+    metrics = {key: torch.tensor(value, dtype=torch.float64) for key, value in _last_numbers(records).items()}
     shown: tuple[Any, ...] = (trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics)
     for live in shown:
         live.update(metrics)

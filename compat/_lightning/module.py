@@ -127,7 +127,9 @@ class LoopModule(LightningModule):
         loop = self.loop
         batch, watched, last_batch = None, is_watched(loop), loop._compat.target.last_batch
         try:
-            for iteration, batch in enumerate(_console.progress(loop.train_loader, "Training")):
+            shown = loop.is_main_process()
+            batches = _console.progress(loop.train_loader, "Training") if shown else loop.train_loader
+            for iteration, batch in enumerate(batches):
                 loop.iteration = iteration
                 count.batches = iteration + 1
                 if watched:

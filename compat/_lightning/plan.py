@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from compat import _ledger
 from compat._amp import scaler_options
 from compat._evaluation import check_loader, length_of
 from compat.callbacks.abstract import AbstractCallback
@@ -145,9 +146,10 @@ def refuse_gpu_mode(gpu_mode: str) -> RefusedError:
     Args:
         gpu_mode: ``dp`` or ``ddp``.
     """
+    why = "Training on several devices comes in a later release; until then use gpu_mode='single'."
+    _ledger.refused(f"TrainLoop(gpu_mode={gpu_mode!r})", why)
     return RefusedError(
-        f"gpu_mode={gpu_mode!r} cannot be trained in this version of the package: it trains on one device only."
-        " Use gpu_mode='single', with cuda_device_idx to choose the device."
+        f"gpu_mode={gpu_mode!r} is not served yet. {why} In Lightning alone: Trainer(strategy='ddp', devices=...)."
     )
 
 
@@ -218,11 +220,12 @@ def _duration_problems(num_epochs: Any, num_iterations: Any) -> list[CompatError
     try:
         epochs = operator.index(num_epochs)
     except TypeError:
-        return [InvalidTypeError(f"num_epochs={num_epochs!r} is a {type(num_epochs).__name__}, not an int. {allowed}")]
+        return [InvalidTypeError(f"num_epochs={num_epochs!r} is no whole number. {allowed}")]
     iterations = _whole(num_iterations)
     if iterations is None:
-        kind = type(num_iterations).__name__
-        return [InvalidTypeError(f"num_iterations={num_iterations!r} is a {kind}, not a whole number. {allowed}")]
+        if isinstance(num_iterations, list):
+            allowed = "Callbacks came second until AIToolbox 1.3. Pass them by name: fit(n, callbacks=[...])."
+        return [InvalidTypeError(f"num_iterations={num_iterations!r} is no whole number. {allowed}")]
     if epochs > 0 and iterations > 0:
         return [InvalidArgumentError(f"Both {asked} are set, and they exclude each other. {allowed}")]
     if max(epochs, iterations) <= 0 or min(epochs, iterations) < 0:

@@ -46,6 +46,7 @@ def started(loop: "TrainLoop") -> None:
     for part in (loop.model, loop.batch_model_feed_def, loop.optimizer, loop.criterion):
         if part is not None:
             _ledger.used(part)
+    loop._compat.loader_used(loop.train_loader)
 
 
 def epoch_began(loop: "TrainLoop") -> None:

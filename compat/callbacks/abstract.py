@@ -26,16 +26,13 @@ class AbstractCallback:
         message_service: The loop's messages, from the registration on.
     """
 
-    train_loop_obj: "TrainLoop"
-    message_service: MessageService
-
     def __init__(self, callback_name: str, execution_order: int = 0, device_idx_execution: int | None = None) -> None:
         """Keep the arguments; there is no training loop yet."""
         self.callback_name = callback_name
         self.execution_order = execution_order
         # No hook runs before the registration: subclasses may take both for what they are then.
-        self.train_loop_obj = None  # type: ignore[assignment]
-        self.message_service = None  # type: ignore[assignment]
+        self.train_loop_obj: TrainLoop = None  # type: ignore[assignment]
+        self.message_service: MessageService = None  # type: ignore[assignment]
         self.device_idx_execution = device_idx_execution
 
     def register_train_loop_object(self, train_loop_obj: "TrainLoop") -> "AbstractCallback":

@@ -84,6 +84,8 @@ class DataSubsetTestRun(AbstractCallback):
         whole = getattr(loop, name)
         subset = self.subset_data_loader(whole, num_batches)
         setattr(loop, name, subset)
+        # A later fit takes its batches from what the earlier one left behind.
+        state_of(loop).loader_used(whole)
 
         def settle() -> None:
             # Somebody else may have put in another loader meanwhile: that one stays.
@@ -93,7 +95,8 @@ class DataSubsetTestRun(AbstractCallback):
                 setattr(loop, name, whole)
                 # What was computed on the subset is not what the whole loader gives.
                 loop.prediction_store._forget(_STORED[name])
-            state_of(loop).quirks.met("Q78", f"{name} {'is given back' if give_back else 'stays replaced'}")
+            left = (whole, "is given back") if give_back else (subset, "stays replaced")
+            state_of(loop).given_back[name] = (left[0], f"{name} {left[1]}, and is used after the fit")
 
         state_of(loop).run_after_fit(settle)
 

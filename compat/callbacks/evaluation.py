@@ -37,6 +37,7 @@ class ModelPerformanceEvaluation(AbstractCallback):
         InvalidArgumentError: There are no data to evaluate on.
         ZeroArgumentError: ``eval_frequency`` is zero.
         MissingAttributeError: ``result_package`` is no result package.
+        InvalidTypeError: It is the class of one that sets ``requires_loss`` for all its objects.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ModelPerformanceEvaluation(AbstractCallback):
             )
         if on_each_epoch:
             _check_frequency("eval_frequency", eval_frequency)
-        _check_package(result_package)
+        _check_package(result_package, "requires_loss")
         super().__init__("Model performance calculator - evaluator")
         self.result_package = result_package
         self.args = args
@@ -81,8 +82,6 @@ class ModelPerformanceEvaluation(AbstractCallback):
                     f"{type(package).__name__} has no attribute requires_loss. Its __init__ has to call"
                     " super().__init__(), or to set requires_loss itself."
                 )
-            if _keeps_metric(package):
-                package.metric = package.metric.to(loop.device)
         if self.if_available_output_to_project_dir and all(hasattr(loop, name) for name in _EXPERIMENT):
             project, experiment, folder = (getattr(loop, name) for name in _EXPERIMENT)
             for package in self._packages():
@@ -97,42 +96,41 @@ class ModelPerformanceEvaluation(AbstractCallback):
         if self.on_each_epoch:
             if self.eval_frequency is None or self.train_loop_obj.epoch % self.eval_frequency == 0:
                 self.evaluate_model_performance()
-                self.store_evaluated_metrics_to_history()
             else:
                 say(
                     f"Skipping performance evaluation on this epoch ({self.train_loop_obj.epoch})."
                     f" Evaluating every {self.eval_frequency} epochs."
                 )
-        for package in self._packages():
-            if _keeps_metric(package):
-                package.metric_reset()
 
     def on_train_end(self) -> None:
         """Evaluate, whatever the epochs did."""
         self.evaluate_model_performance(prefix="train_end_")
-        self.store_evaluated_metrics_to_history(prefix="train_end_")
 
     def evaluate_model_performance(self, prefix: str = "") -> None:
-        """Compute the metrics; the packages hold them.
+        """Compute the metrics, and put them into the history; the packages hold them too.
 
         Args:
-            prefix: For overrides: what the metrics' names in the history will start with.
+            prefix: What the metrics' names in the history start with.
         """
         loop = self.train_loop_obj
         if self.on_train_data:
             package = self.train_result_package
-            self._prepare(package, loop.predict_on_train_set, loop.evaluate_loss_on_train_set)
+            self._prepare(package, "train")
             if package.requires_loss:
                 state_of(loop).quirks.met("Q36", "the package got the loss on the training data as a plain number")
         if self.on_val_data:
-            self._prepare(self.result_package, loop.predict_on_validation_set, loop.evaluate_loss_on_validation_set)
+            self._prepare(self.result_package, "validation")
+        self.store_evaluated_metrics_to_history(prefix=prefix)
 
-    def _prepare(self, package: Any, predict: Any, evaluate_loss: Any) -> None:
-        y_pred, y_true, metadata = predict()
+    def _prepare(self, package: Any, data: str) -> None:
+        loop = self.train_loop_obj
+        state = state_of(loop)
+        with state.reading_with_loss(package.requires_loss):
+            y_pred, y_true, metadata = getattr(loop, f"predict_on_{data}_set")()
         if package.requires_loss:
             # A dict of its own: the predictions are stored, and the next reader wants the model's own metadata.
-            metadata = {**metadata, "loss": evaluate_loss(float_dict_format=True)}
-            state_of(self.train_loop_obj).quirks.met("Q35", "the package got the loss in a copy of the metadata")
+            state.metadata_without_loss[data] = metadata
+            metadata = {**metadata, "loss": getattr(loop, f"evaluate_loss_on_{data}_set")(float_dict_format=True)}
         package.prepare_result_package(y_true, y_pred, hyperparameters=self.args, additional_results=metadata)
 
     def store_evaluated_metrics_to_history(self, prefix: str = "") -> None:
@@ -147,11 +145,12 @@ class ModelPerformanceEvaluation(AbstractCallback):
         sources = {"train_": self.train_result_package} if self.on_train_data else {}
         if self.on_val_data:
             sources["val_"] = self.result_package
-        results = {data: _results(package) for data, package in sources.items()}
-        # The validation package names the metrics where there are both; of each the training value comes first.
-        for name in list(results["val_" if self.on_val_data else "train_"]):
-            for data, values in results.items():
-                self.train_loop_obj.insert_metric_result_into_history(f"{prefix}{data}{name}", values[name])
+        # The validation package names the metrics where there are both; of each the training value comes first. Asked
+        # for the results of each metric anew, as in the old library: an override may answer anew.
+        for name in _metric_names(sources["val_" if self.on_val_data else "train_"]):
+            for data, package in sources.items():
+                value = package.get_results()[name]
+                self.train_loop_obj.insert_metric_result_into_history(f"{prefix}{data}{name}", value)
 
     def _packages(self) -> list[Any]:
         validation = [self.result_package] if self.on_val_data else []
@@ -182,11 +181,21 @@ def _check_frequency(name: str, frequency: Any) -> None:
         )
 
 
-def _check_package(package: Any) -> None:
+def _check_package(package: Any, *looked_at: str) -> None:
+    """Refuse what is no result package.
+
+    Args:
+        package: What was passed.
+        looked_at: Attributes that the old library looks at before it calls a method of the package.
+
+    Raises:
+        InvalidTypeError: It is a class whose methods cannot be called for want of an object.
+        MissingAttributeError: It is a class without such an attribute, or an object without the methods of a package.
+    """
     if isinstance(package, type):
-        raise MissingAttributeError(
-            f"result_package is the class {package.__name__}. Pass an object of it: {package.__name__}()."
-        )
+        wanted = (*looked_at, "prepare_result_package")
+        kind = InvalidTypeError if all(hasattr(package, name) for name in wanted) else MissingAttributeError
+        raise kind(f"result_package is the class {package.__name__}. Pass an object of it: {package.__name__}().")
     missing = [name for name in ("prepare_result_package", "get_results") if not hasattr(package, name)]
     if missing:
         raise MissingAttributeError(
@@ -195,19 +204,14 @@ def _check_package(package: Any) -> None:
         )
 
 
-def _results(package: Any) -> Any:
+def _metric_names(package: Any) -> list[Any]:
     results = package.get_results()
-    if results is None:
+    if not hasattr(results, "keys"):
         raise MissingAttributeError(
-            f"{type(package).__name__}.prepare_results_dict returned None, which has no metrics. Return a dict of one"
-            " value by metric name."
+            f"{type(package).__name__}.prepare_results_dict returned a {type(results).__name__}, which has no keys."
+            " Return a dict of one value by metric name."
         )
-    return results
-
-
-def _keeps_metric(package: Any) -> bool:
-    """Tell whether a package has a metric with a state, of torchmetrics, that it moves and resets."""
-    return hasattr(package, "metric") and callable(getattr(package, "metric_reset", None))
+    return list(results.keys())
 
 
 def _writes_files(package: Any) -> bool:

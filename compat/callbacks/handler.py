@@ -341,7 +341,7 @@ class CallbacksHandler:
             The lines, joined.
         """
         return "\n".join(
-            f"\t{callback.callback_name}: {type(callback)}, execution_order: {callback.execution_order}"
+            f"\t{callback.callback_name}: {_shown_class(callback)}, execution_order: {callback.execution_order}"
             for callback in callback_list
         )
 
@@ -422,6 +422,18 @@ def _waiting_hooks(callbacks: Iterable[AbstractCallback]) -> list[str]:
 def _is_built_in(hook: Callable[..., Any]) -> bool:
     """Tell whether a hook is one of this package's own callbacks, which set ``grad_cb_used`` themselves."""
     return str(getattr(hook, "__module__", "")).startswith("compat.")
+
+
+def _shown_class(callback: AbstractCallback) -> str:
+    """Show the class of a callback, one of ours under the path that it has in the old library."""
+    # Here and not above: a program that prints no listing should not pay for reading the table.
+    from compat._surface import surface
+
+    kind = type(callback)
+    ours = f"{kind.__module__}.{kind.__qualname__}"
+    served = (row.old for row in surface().names.values() if row.ours == ours and not (row.versions or row.is_alias))
+    old = next(served, "")
+    return f"<class '{old}'>" if old else str(kind)
 
 
 def _sort(callbacks: list[AbstractCallback]) -> None:

@@ -26,7 +26,7 @@ class ModelPerformancePrintReport(AbstractCallback):
         list_tracked_metrics: Print the names of all metrics first.
 
     Raises:
-        InvalidArgumentError: There are no metrics, or they are one string.
+        InvalidArgumentError: There are no metrics, or they are one string and the report is strict.
         InvalidTypeError: They have no length.
         ZeroArgumentError: ``report_frequency`` is zero.
     """
@@ -44,7 +44,8 @@ class ModelPerformancePrintReport(AbstractCallback):
             raise InvalidTypeError(f"metrics={metrics!r} is a {type(metrics).__name__}. Pass a list of metric names.")
         if not len(metrics):
             raise InvalidArgumentError("metrics list is empty. Name at least one metric of the training history.")
-        if isinstance(metrics, str) and len(metrics) > 1:
+        # Not strict, it prints a line for each letter.
+        if strict_metric_reporting and isinstance(metrics, str) and len(metrics) > 1:
             raise InvalidArgumentError(f"metrics={metrics!r} is a str, whose letters are no metrics: [{metrics!r}].")
         if on_each_epoch:
             _check_frequency("report_frequency", report_frequency)
@@ -147,28 +148,27 @@ class TrainHistoryFormatter(AbstractCallback):
         self.epoch_end = epoch_end
         self.train_end = train_end
         self.strict_metric_extract = strict_metric_extract
-        self._start_looking(0)
+        self._start_looking({})
 
-    def _start_looking(self, length: int) -> None:
+    def _start_looking(self, lengths: dict[str, int]) -> None:
         self._looked_at: tuple[int, int] | None = None
-        self._length = self._length_before = length
-        self._is_late = False
+        # Of all metrics in the history, now and at the look before, which was at another moment.
+        self._lengths = self._lengths_before = lengths
+        self._found = self._found_before = 0
+        self._is_late = self._feeds_itself = False
 
     def on_train_loop_registration(self) -> None:
-        """Count the values that are there already, which are not new."""
-        try:
-            self._start_looking(len(self.input_metric_getter(self.train_loop_obj.train_history)))
-        except Exception:  # noqa: BLE001 - the user's function, asked before the old loop asks it: it may fail until then
-            self._start_looking(0)
+        """Count the values that are there already, which are not new. Nobody asks ``input_metric_getter`` yet."""
+        self._start_looking(self._history_lengths())
 
     def on_epoch_end(self) -> None:
         """Record a value, if the metric has a new one."""
-        if self.epoch_end and self.check_if_history_updated(train_end_phase=False):
+        if self.epoch_end and self.check_if_history_updated(False):
             self.format_history()
 
     def on_train_end(self) -> None:
         """Record a value, if the metric has a new one."""
-        if self.train_end and self.check_if_history_updated(train_end_phase=True):
+        if self.train_end and self.check_if_history_updated(True):
             self.format_history()
 
     def format_history(self) -> None:
@@ -179,13 +179,17 @@ class TrainHistoryFormatter(AbstractCallback):
             InvalidArgumentError: It returned more or fewer than two.
         """
         loop = self.train_loop_obj
-        made = self.output_metric_setter(self.input_metric_getter(loop.train_history))
+        values = self.input_metric_getter(loop.train_history)
+        made = self.output_metric_setter(values)
         try:
             name, value = made
         except (TypeError, ValueError) as error:
             kind = InvalidTypeError if isinstance(error, TypeError) else InvalidArgumentError
             raise kind(f"output_metric_setter returned {made!r}. Return a pair: (metric name, value).") from error
         loop.insert_metric_result_into_history(name, value)
+        # A value of its own is no new one, neither here nor at the next look.
+        self._feeds_itself = self._feeds_itself or (name in loop.train_history and loop.train_history[name] is values)
+        self._lengths = self._history_lengths()
 
     def check_if_history_updated(self, train_end_phase: bool) -> bool:
         """Tell whether the metric has a new value.
@@ -202,11 +206,12 @@ class TrainHistoryFormatter(AbstractCallback):
             InvalidTypeError: ``input_metric_getter`` returned nothing that has a length.
         """
         is_first_look = self._looked_at is None
-        length, expected = self._look(), 1 if train_end_phase else self.train_loop_obj.epoch + 1
+        found, expected = self._look(), 1 if train_end_phase else self.train_loop_obj.epoch + 1
+        length = len(found)
         if length == expected:
             return True
         quirks = state_of(self.train_loop_obj).quirks
-        is_corrected, is_new = quirks.fixed("Q76"), length > self._length_before
+        is_corrected, is_new = quirks.fixed("Q76"), self._has_new_value(found)
         if is_corrected and is_new and not self._is_late:
             quirks.met("Q76", f"a metric with {length} values, where the old loop expects {expected}, was formatted")
             return True
@@ -229,8 +234,8 @@ class TrainHistoryFormatter(AbstractCallback):
             )
         return False
 
-    def _look(self) -> int:
-        """Count the values, and remember how many there were at the look before, which was at another moment."""
+    def _look(self) -> Any:
+        """Get the values, and remember how many there were at the look before, which was at another moment."""
         found = self.input_metric_getter(self.train_loop_obj.train_history)
         if not hasattr(found, "__len__"):
             raise InvalidTypeError(
@@ -239,9 +244,28 @@ class TrainHistoryFormatter(AbstractCallback):
             )
         now = (self.train_loop_obj.epoch, self.train_loop_obj.total_iteration_idx)
         if now != self._looked_at:
-            self._looked_at, self._length_before = now, self._length
-        self._length = len(found)
-        return self._length
+            self._looked_at, self._lengths_before, self._found_before = now, self._lengths, self._found
+        self._lengths, self._found = self._history_lengths(), len(found)
+        return found
+
+    def _has_new_value(self, found: Any) -> bool:
+        """Tell whether values have grown since the look before.
+
+        A list of the history itself is told by that. Values that a function made of the history are new if they are
+        more than before, and as many as those of a metric that has grown.
+        """
+        if self._feeds_itself:
+            return False
+        grown = {name for name, length in self._lengths.items() if length > self._lengths_before.get(name, 0)}
+        history = self.train_loop_obj.train_history
+        own = [name for name in history if history[name] is found]
+        if own:
+            return own[0] in grown
+        return len(found) > self._found_before and any(self._lengths[name] == len(found) for name in grown)
+
+    def _history_lengths(self) -> dict[str, int]:
+        history = self.train_loop_obj.train_history
+        return {name: len(history[name]) for name in history if hasattr(history[name], "__len__")}
 
     def _is_epoch_left_out(self) -> bool:
         every: Any = self.train_loop_obj.end_auto_eval
@@ -259,7 +283,7 @@ class MetricHistoryRename(TrainHistoryFormatter):
         strict_metric_extract: Raise where the metric has no new value, instead of printing a line.
 
     Raises:
-        InvalidArgumentError: The two names are the same; or as for every ``TrainHistoryFormatter``.
+        InvalidArgumentError: As for every ``TrainHistoryFormatter``.
     """
 
     def __init__(
@@ -271,11 +295,6 @@ class MetricHistoryRename(TrainHistoryFormatter):
         strict_metric_extract: bool = True,
     ) -> None:
         """Make the two functions."""
-        if not callable(input_metric_path) and input_metric_path == new_metric_name:
-            raise InvalidArgumentError(
-                f"MetricHistoryRename copies {input_metric_path!r} to {new_metric_name!r}, which would double its own"
-                " values. Give another new_metric_name."
-            )
         # Partials of plain functions, where lambdas would do: a callback travels to other processes.
         super().__init__(
             input_metric_path if callable(input_metric_path) else partial(_values_of, input_metric_path),

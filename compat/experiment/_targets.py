@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compat.exceptions import InvalidArgumentError, InvalidTypeError
+from compat.exceptions import InvalidArgumentError, InvalidTypeError, SingleValueError
 
 __all__ = ["Array", "as_array", "check_finite", "check_numbers", "check_same_length", "class_pair", "kind_of"]
 
@@ -117,12 +117,12 @@ def check_same_length(y_true: Array, y_predicted: Array) -> None:
         y_predicted: ``(N, ...)``.
 
     Raises:
-        InvalidTypeError: One is a single value.
+        SingleValueError: One is a single value.
         InvalidArgumentError: The lengths differ.
     """
     for name, values in (("y_true", y_true), ("y_predicted", y_predicted)):
         if values.ndim == 0:
-            raise InvalidTypeError(f"{name}={values.item()!r} is a single value. Pass a list, an array or a tensor.")
+            raise SingleValueError(f"{name}={values.item()!r} is a single value. Pass a list, an array or a tensor.")
     if len(y_true) != len(y_predicted):
         raise InvalidArgumentError(
             f"y_true and y_predicted have inconsistent numbers of samples: {len(y_true)} and {len(y_predicted)}. Pass"

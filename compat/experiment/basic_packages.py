@@ -50,8 +50,8 @@ class GeneralResultPackage(AbstractResultPackage):
         Raises:
             InvalidTypeError: Something in the list is no metric class, or made no metric.
         """
-        # Its check of the hyperparameters is what this is for: the metrics do not get them.
-        self.get_hyperparameters()
+        # The metrics do not get the hyperparameters, but they are checked.
+        self.qa_check_hyperparameters_dict()
         results: dict[str, Any] = {}
         for metric_class in self._checked_metrics():
             metric = metric_class(self.y_true, self.y_predicted)

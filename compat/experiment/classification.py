@@ -1,6 +1,7 @@
 """Metrics of classification."""
 
 import operator
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -156,22 +157,32 @@ class _ThresholdMetric(AbstractBaseMetric):
         Returns:
             The result; 0.0, with a warning, where it would be a division by zero.
         """
-        return self._score(self._predicted_classes())
-
-    @abstractmethod
-    def _score(self, predicted: Array) -> float:
-        """Compare the targets with predicted classes of 0 and 1 ``(N,)``."""
-
-    def _predicted_classes(self) -> Array:
-        relation = operator.ge if quirks.is_fixed("Q121") else operator.gt
-        positive = _compared(relation, self.y_predicted, self.positive_class_thresh, self.metric_name)
+        relation, other = (operator.ge, operator.gt) if quirks.is_fixed("Q121") else (operator.gt, operator.ge)
+        score = self._score(self._predicted_classes(relation))
         on_it = int(np.count_nonzero(self.y_predicted == np.asarray(self.positive_class_thresh)))
-        if on_it:
+        if on_it and self._quiet_score(other) != score:
             quirks.met(
                 "Q121",
                 f"{on_it} scores lie exactly on the threshold {self.positive_class_thresh}: {self.metric_name} takes"
                 " them for class 0, Accuracy for class 1",
             )
+        return score
+
+    def _quiet_score(self, relation: Callable[[Any, Any], Any]) -> float | None:
+        """Return what the other mode of Q121 would give; None if that is an error."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return self._score(self._predicted_classes(relation))
+            except InvalidArgumentError:
+                return None
+
+    @abstractmethod
+    def _score(self, predicted: Array) -> float:
+        """Compare the targets with predicted classes of 0 and 1 ``(N,)``."""
+
+    def _predicted_classes(self, relation: Callable[[Any, Any], Any]) -> Array:
+        positive = _compared(relation, self.y_predicted, self.positive_class_thresh, self.metric_name)
         return positive.astype(np.int64)
 
 

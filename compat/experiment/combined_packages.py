@@ -31,11 +31,29 @@ class PreCalculatedResultPackage(AbstractResultPackage):
         self.hyperparameters = {}
         self.training_history = TrainingHistory()
 
+    def prepare_result_package(
+        self, y_true: Any, y_predicted: Any, hyperparameters: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Take targets and predictions, and keep the results.
+
+        Args:
+            y_true: Targets ``(N, ...)``.
+            y_predicted: Predictions ``(N, ...)``.
+            hyperparameters: Those of the model.
+            kwargs: Kept as ``additional_results``.
+
+        Raises:
+            InvalidArgumentError: Rows of different lengths while ``np_array`` is True.
+        """
+        computed_elsewhere = self.results_dict
+        super().prepare_result_package(y_true, y_predicted, hyperparameters, **kwargs)
+        if self.results_dict is None and computed_elsewhere is not None:
+            quirks.met("Q119", "a package of results that were computed elsewhere keeps them when it is prepared")
+            self.results_dict = computed_elsewhere
+
     def prepare_results_dict(self) -> dict[str, Any]:
-        """Return the results as they are, whatever was predicted."""
-        quirks.met("Q119", "a package of results that were computed elsewhere keeps them when it is prepared")
-        # None only if the caller passed None.
-        return self.results_dict  # type: ignore[return-value]
+        """Return the results as they are; None while the package is prepared."""
+        return self.results_dict  # type: ignore[return-value]  # the old library has no other way to say it
 
 
 class MultipleResultPackageWrapper(AbstractResultPackage):
@@ -77,12 +95,9 @@ class MultipleResultPackageWrapper(AbstractResultPackage):
         """
         self.result_packages = self._checked(result_packages)
         self.hyperparameters = hyperparameters
-        named = dict(zip(self._names(), self.result_packages, strict=True))
-        self.y_true = {name: package.y_true for name, package in named.items()}
-        self.y_predicted = {name: package.y_predicted for name, package in named.items()}
-        own = {self.pkg_name or "": kwargs} if kwargs else {}
-        self.additional_results = own | {name: package.additional_results for name, package in named.items()}
-        self.results_dict = {name: package.get_results() for name, package in named.items()}
+        self.additional_results = kwargs
+        self.results_dict = None
+        self.results_dict = self.prepare_results_dict()
 
     @staticmethod
     def _checked(result_packages: Iterable[AbstractResultPackage]) -> list[AbstractResultPackage]:
@@ -117,17 +132,27 @@ class MultipleResultPackageWrapper(AbstractResultPackage):
         return self.result_packages
 
     def prepare_results_dict(self) -> dict[str, Any]:
-        """Return the results of the packages by name."""
-        return self._computed()
+        """Collect what the packages hold: targets, predictions, and what else they were given.
+
+        Returns:
+            The results of the packages by name.
+        """
+        named = dict(zip(self._names(), self._packages(), strict=True))
+        self.y_true = {name: package.y_true for name, package in named.items()}
+        self.y_predicted = {name: package.y_predicted for name, package in named.items()}
+        own = {self.pkg_name or "": self.additional_results} if self.additional_results else {}
+        self.additional_results = own | {name: package.additional_results for name, package in named.items()}
+        return {name: package.get_results() for name, package in named.items()}
 
     def get_additional_results_dump_paths(self) -> list[list[str]] | None:
-        """Join the files that belong to the results of the packages.
+        """Join the files that belong to the results: those of the wrapper itself, then those of the packages.
 
         Returns:
             Pairs of a path in the results folder and a local path, or None if there is none.
         """
+        own = self.list_additional_results_dump_paths() or []
         found = [package.get_additional_results_dump_paths() or [] for package in self._packages()]
-        self.additional_results_dump_paths = [pair for pairs in found for pair in pairs] or None
+        self.additional_results_dump_paths = [*own, *(pair for pairs in found for pair in pairs)] or None
         self.qa_check_additional_results_dump_paths()
         return self.additional_results_dump_paths
 
@@ -138,6 +163,9 @@ class MultipleResultPackageWrapper(AbstractResultPackage):
         return len(self._packages())
 
     def __iadd__(self, other: Any) -> Self:
+        return self._take_in(other)
+
+    def _take_in(self, other: Any) -> Self:
         self.warn_if_results_dict_not_defined()
         added = self._create_other_object_pkg(other)
         more = added._packages() if isinstance(added, MultipleResultPackageWrapper) else [added]
@@ -156,7 +184,4 @@ class MultipleResultPackageWrapper(AbstractResultPackage):
         Raises:
             InvalidArgumentError: Something else, or a package without results.
         """
-        self.warn_if_results_dict_not_defined()
-        total = deepcopy(self)
-        total += other_object
-        return total
+        return deepcopy(self)._take_in(other_object)

@@ -39,7 +39,7 @@ class AbstractBaseMetric(ABC):
         metric_result: What ``calculate_metric`` returned.
 
     Note:
-        Metrics are compared by results that are numbers. As keys and in sets each is itself, whatever its result.
+        Metrics are ordered by results that are numbers. ``==`` asks whether two are the same object.
     """
 
     def __init__(self, y_true: Any, y_predicted: Any, metric_name: str, np_array: bool = True) -> None:
@@ -76,6 +76,7 @@ class AbstractBaseMetric(ABC):
         if isinstance(self.metric_result, list | dict):
             return len(self.metric_result)
         if _is_number(self.metric_result):
+            _note_numbers("has a length", self.metric_result)
             return 1
         raise InvalidTypeError(
             f"The result of {self.metric_name} is a {type(self.metric_result).__name__}, which has no length here. A"
@@ -93,18 +94,6 @@ class AbstractBaseMetric(ABC):
 
     def __ge__(self, other: Any) -> bool:
         return self._compare(operator.ge, other)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        others = other.metric_result if isinstance(other, AbstractBaseMetric) else other
-        equal = _is_number(self.metric_result) and _is_number(others) and bool(self.metric_result == others)
-        if equal:
-            quirks.met("Q122", f"{self.metric_name} equals {others!r} by its result")
-        return equal
-
-    # Programs keep metrics in dicts and sets: two of one value must not become one there.
-    __hash__ = object.__hash__
 
     def _compare(self, relation: Callable[[Any, Any], Any], other: Any) -> bool:
         own, others = self._get_metric_self_other_val(other)
@@ -128,6 +117,7 @@ class AbstractBaseMetric(ABC):
                 f"{self.metric_name} is {self.metric_result!r} and is compared with {others!r}. Only results that are"
                 " numbers can be compared, with one another or with a number."
             )
+        _note_numbers("can be compared", self.metric_result, others)
         return self.metric_result, others
 
     def __contains__(self, item: object) -> bool:
@@ -161,7 +151,8 @@ class AbstractBaseMetric(ABC):
             InvalidTypeError: Anything else.
         """
         if isinstance(other, AbstractBaseMetric):
-            return self.get_metric_dict() | other.get_metric_dict()
+            others = other.get_metric_dict()
+            return self.get_metric_dict() | others
         if type(other) is dict:
             return self.get_metric_dict() | other
         raise InvalidTypeError(
@@ -171,12 +162,13 @@ class AbstractBaseMetric(ABC):
 
 
 def _is_number(value: Any) -> bool:
-    if type(value) in (int, float):
-        return True
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        quirks.met("Q122", f"a result of type {type(value).__name__} counts as a number")
-        return True
-    return False
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _note_numbers(what: str, *values: Any) -> None:
+    other = [type(value).__name__ for value in values if type(value) not in (int, float)]
+    if other:
+        quirks.met("Q122", f"a number of type {other[0]} {what}")
 
 
 class MeanSquaredErrorMetric(AbstractBaseMetric):

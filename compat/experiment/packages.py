@@ -101,6 +101,8 @@ class AbstractResultPackage(ABC):
         self.y_true, self.y_predicted = y_true, y_predicted
         self.hyperparameters = hyperparameters
         self.additional_results = kwargs
+        # Results of an earlier time do not stand for those that cannot be computed now.
+        self.results_dict = None
         self.results_dict = self.prepare_results_dict()
 
     @staticmethod
@@ -343,7 +345,8 @@ class AbstractResultPackage(ABC):
             InvalidArgumentError: Something else, a package without results, or a name that both have.
         """
         self.warn_if_results_dict_not_defined()
-        return self._merge_dicts(self._create_other_object_pkg(other)._computed())
+        copied: Any = self._create_other_object_pkg(other).results_dict
+        return self._merge_dicts(copied)
 
     def _merge_dicts(self, other_results_dict: dict[str, Any]) -> Self:
         """Add results by name.
@@ -357,7 +360,7 @@ class AbstractResultPackage(ABC):
         Raises:
             InvalidArgumentError: A name is there already.
         """
-        own = self._computed()
+        own: Any = self.results_dict
         both = [name for name in other_results_dict if name in own]
         if both:
             raise InvalidArgumentError(
@@ -373,12 +376,13 @@ class AbstractResultPackage(ABC):
         Raises:
             InvalidArgumentError: ``prepare_result_package`` was not called yet.
         """
-        self._computed()
-
-    def _computed(self) -> dict[str, Any]:
         if self.results_dict is None:
             raise InvalidArgumentError(
                 f"results_dict of {self.pkg_name or type(self).__name__} is not set yet. Currently it is None. Call"
                 " prepare_result_package(y_true, y_predicted) first."
             )
+
+    def _computed(self) -> Any:
+        # The public check, which may be overridden.
+        self.warn_if_results_dict_not_defined()
         return self.results_dict

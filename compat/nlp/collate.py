@@ -1,12 +1,13 @@
 """Functions that make batches of texts, for ``DataLoader(collate_fn=)``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from compat.exceptions import InvalidArgumentError
+from compat._ledger import called
+from compat.exceptions import InvalidArgumentError, InvalidTypeError
 
 __all__ = ["qa_concat_ctx_span_collate_fn"]
 
@@ -26,7 +27,14 @@ def qa_concat_ctx_span_collate_fn(data: Sequence[tuple[Any, Any, Any]]) -> Batch
 
     Raises:
         InvalidArgumentError: There is no sample, a sample is no triple, or spans differ in length.
+        InvalidTypeError: It is no list of samples.
     """
+    called("compat.nlp.collate.qa_concat_ctx_span_collate_fn")
+    if not isinstance(data, Iterable):
+        raise InvalidTypeError(
+            f"qa_concat_ctx_span_collate_fn got {data!r}, a {type(data).__name__}. Pass a list of (paragraph, question,"
+            " span)."
+        )
     if not data or any(len(sample) != 3 for sample in data):
         shown = f"{len(data)} samples of {sorted({len(sample) for sample in data})} values" if data else "no sample"
         raise InvalidArgumentError(

@@ -4,7 +4,8 @@ import re
 import unicodedata
 from typing import Any
 
-from compat.exceptions import InvalidArgumentError, MissingAttributeError
+from compat._ledger import called
+from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 
 __all__ = ["find_sub_list", "normalize_string", "str2bool", "unicode_to_ascii"]
 
@@ -18,6 +19,7 @@ def unicode_to_ascii(text_string: str) -> str:
     Args:
         text_string: The text.
     """
+    called("compat.nlp.core.unicode_to_ascii")
     parts = unicodedata.normalize("NFD", text_string)
     return "".join(part for part in parts if unicodedata.category(part) != "Mn")
 
@@ -33,8 +35,13 @@ def normalize_string(text_string: str, unicode_to_ascii_convert: bool = True) ->
         Letters ``a-z``, digits and the three marks, with single blanks between words.
 
     Raises:
-        MissingAttributeError: It is no text.
+        InvalidTypeError: It is bytes.
+        MissingAttributeError: It is nothing like text.
     """
+    called("compat.nlp.core.normalize_string")
+    given: Any = text_string
+    if isinstance(given, bytes):
+        raise InvalidTypeError(f"normalize_string got {text_string!r}, which is bytes. Pass a str: decode it first.")
     text = _text(text_string, "normalize_string").lower()
     if unicode_to_ascii_convert:
         text = unicode_to_ascii(text)
@@ -48,12 +55,13 @@ def str2bool(w: Any) -> bool:
         w: One of yes, true, t, y, 1 and no, false, f, n, 0. A truth value is returned as it is.
 
     Raises:
-        InvalidArgumentError: Another word.
-        MissingAttributeError: It is no text.
+        InvalidArgumentError: Another word, or bytes.
+        MissingAttributeError: It is nothing like text.
     """
+    called("compat.nlp.core.str2bool")
     if isinstance(w, bool):
         return w
-    word = _text(w, "str2bool").lower()
+    word = w.lower() if isinstance(w, bytes) else _text(w, "str2bool").lower()
     if word not in _TRUE + _FALSE:
         raise InvalidArgumentError(
             f"Boolean value expected. str2bool got {w!r}; it reads {', '.join(_TRUE)} as true and {', '.join(_FALSE)}"
@@ -81,6 +89,7 @@ def find_sub_list(sub_list: Any, main_list: Any) -> tuple[int, int] | None:
     Raises:
         InvalidArgumentError: The run is longer than the sequence to look in.
     """
+    called("compat.nlp.core.find_sub_list")
     length = len(sub_list)
     if length > len(main_list):
         raise InvalidArgumentError(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from compat._console import say
+from compat._ledger import used
 from compat.exceptions import InvalidArgumentError
 
 __all__ = ["Vocabulary"]
@@ -40,6 +41,7 @@ class Vocabulary:
 
     def __init__(self, name: str, document_level: bool = False) -> None:
         """Start with the reserved tokens alone."""
+        used(self)
         self.PAD_token, self.OOV_token, self.SOS_token, self.EOS_token, self.SOD_token, self.EOD_token = range(6)
         self.name = name
         self.document_level = document_level
@@ -96,7 +98,8 @@ class Vocabulary:
         known = len(self.word2index)
         say(f"keep_words {len(kept)} / {known} = {len(kept) / max(known, 1):.4f}")
         self._clear()
-        self.add_sentence(kept)
+        for word in kept:
+            self.add_word(word)
 
     def convert_sent2idx_sent(self, sent_tokens: Iterable[Any], start_end_token: bool = True) -> list[int]:
         """Turn the tokens of a sentence into indices.

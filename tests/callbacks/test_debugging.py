@@ -43,8 +43,8 @@ def test_listing_is_printed_when_the_training_begins(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "CALLBACKS"
     assert lines[lines.index("At on_train_begin:") + 1] == (
-        "\tPrint the list of registered callbacks: <class 'compat.callbacks.debugging.ListRegisteredCallbacks'>, "
-        "execution_order: 0"
+        "\tPrint the list of registered callbacks:"
+        " <class 'aitoolbox.torchtrain.callbacks.basic.ListRegisteredCallbacks'>, execution_order: 0"
     )
 
 

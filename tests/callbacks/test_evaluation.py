@@ -19,7 +19,7 @@ from compat import (
     quirks,
 )
 from compat.exceptions import CompatError
-from tests.toys import Linear, TwoHeads, batches, make_loop
+from tests.toys import Linear, TwoHeads, batches, make_loop, on
 
 EXPERIMENT = ("project_name", "experiment_name", "local_model_result_folder_path")
 
@@ -157,8 +157,8 @@ def test_stored_metadata_stay_as_the_model_gave_them() -> None:
 @pytest.mark.parametrize(
     ("options", "counted"),
     [
-        ({"wants_loss": True, "on_train_data": True}, {"Q35": 4, "Q36": 2}),
-        ({"wants_loss": True}, {"Q35": 2}),
+        ({"wants_loss": True, "on_train_data": True}, {"Q36": 2}),
+        ({"wants_loss": True}, {}),
         ({"on_train_data": True}, {}),
     ],
 )
@@ -166,6 +166,19 @@ def test_corrections_are_counted_where_they_change_something(options: dict[str, 
     package = Told(wants_loss=options.pop("wants_loss", False))
     loop_of().fit(1, callbacks=[ModelPerformanceEvaluation(package, {}, **options)])
     assert {quirk: count for quirk, count in quirks.counts().items() if quirk in {"Q35", "Q36", "Q74"}} == counted
+
+
+def test_metadata_without_the_loss_are_counted_when_somebody_else_reads_them() -> None:
+    loop, package = loop_of(), Told(wants_loss=True)
+    loop.fit(1, callbacks=[ModelPerformanceEvaluation(package, {}), ModelPerformanceEvaluation(Told(), {})])
+    # The second callback, at the end of the epoch and of the training.
+    assert quirks.counts()["Q35"] == 2
+    loop.predict_on_train_set()
+    assert quirks.counts()["Q35"] == 2
+    loop.predict_on_validation_set()
+    assert quirks.counts()["Q35"] == 3
+    loop.predict_on_validation_set(force_prediction=True)
+    assert quirks.counts()["Q35"] == 3
 
 
 def in_experiment(loop: TrainLoop) -> TrainLoop:
@@ -233,13 +246,54 @@ class Stateful(Told):
         self.metric.calls = 0
 
 
-def test_a_metric_with_a_state_is_moved_and_reset_after_each_epoch() -> None:
+def test_a_metric_of_the_users_is_neither_moved_nor_reset() -> None:
     loop = loop_of()
     loop.fit(3, callbacks=[ModelPerformanceEvaluation(Stateful(), {}, on_train_data=True, eval_frequency=2)])
     for data in ("train", "val"):
-        assert loop.train_history[f"{data}_calls"] == [1, 1]
-        assert loop.train_history[f"train_end_{data}_calls"] == [1]
-        assert set(loop.train_history[f"{data}_device"]) == {str(loop.device)}
+        assert loop.train_history[f"{data}_calls"] == [1, 2]
+        assert loop.train_history[f"train_end_{data}_calls"] == [3]
+        assert loop.train_history[f"{data}_device"] == ["", ""]
+
+
+class Skipping(ModelPerformanceEvaluation):
+    """Evaluates nothing."""
+
+    def evaluate_model_performance(self, prefix: str = "") -> None:
+        self.skipped = [*getattr(self, "skipped", []), prefix]
+
+
+def test_evaluating_is_what_puts_metrics_into_the_history() -> None:
+    loop, callback = loop_of(), Skipping(Told(), {})
+    loop.fit(2, callbacks=[callback])
+    assert callback.skipped == ["", "", "train_end_"]
+    assert not any("val_" in name and name != "val_loss" for name in loop.train_history)
+
+
+def test_evaluating_between_epochs_is_recorded_under_its_prefix() -> None:
+    loop = loop_of()
+    callback = ModelPerformanceEvaluation(RegressionResultPackage(), {})
+    evaluate = on("batch_end", lambda loop: callback.evaluate_model_performance("it_"))
+    loop.fit(1, callbacks=[callback, evaluate])
+    assert len(loop.train_history["it_val_Mean_squared_error"]) == len(loop.train_loader)
+
+
+class Counted(Told):
+    """Counts who asks for its results."""
+
+    asked = 0
+
+    def prepare_results_dict(self) -> dict[str, Any]:
+        return {"a": 1.0, "b": 2.0}
+
+    def get_results(self) -> Any:
+        self.asked += 1
+        return super().get_results()
+
+
+def test_results_are_asked_for_once_for_the_names_and_once_a_metric() -> None:
+    callback = ModelPerformanceEvaluation(Counted(), {}, on_train_data=True, on_each_epoch=False)
+    loop_of().fit(1, callbacks=[callback])
+    assert (callback.result_package.asked, callback.train_result_package.asked) == (3, 2)
 
 
 def test_names_are_those_of_the_validation_package() -> None:
@@ -287,7 +341,7 @@ class Forgetful(Told):
 
 
 def test_package_without_results_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(AttributeError, match=r"Forgetful\.prepare_results_dict returned None") as caught:
+    with pytest.raises(AttributeError, match=r"Forgetful\.prepare_results_dict returned a NoneType") as caught:
         loop_of().fit(1, callbacks=[ModelPerformanceEvaluation(Forgetful(), {})])
     assert isinstance(caught.value, CompatError)
 

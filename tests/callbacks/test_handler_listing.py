@@ -13,9 +13,9 @@ At on_epoch_begin:
 
 At on_epoch_end:
 \tb: <class 'tests.callbacks.test_handler.Ends'>, execution_order: 0
-\t: <class 'compat.schedulers.basic.StepLRScheduler'>, execution_order: 0
+\t: <class 'aitoolbox.torchtrain.schedulers.basic.StepLRScheduler'>, execution_order: 0
 \ta: <class 'tests.callbacks.test_handler.Ends'>, execution_order: 5
-\tEarlyStopping: <class 'compat.callbacks.stopping.EarlyStopping'>, execution_order: 99
+\tEarlyStopping: <class 'aitoolbox.torchtrain.callbacks.basic.EarlyStopping'>, execution_order: 99
 At on_train_begin:
 
 At on_train_end:
@@ -25,7 +25,7 @@ At on_batch_begin:
 At on_batch_end:
 
 At on_after_gradient_update:
-\tGradient norm clipping: <class 'compat.callbacks.gradient.GradNormClip'>, execution_order: 0
+\tGradient norm clipping: <class 'aitoolbox.torchtrain.callbacks.gradient.GradNormClip'>, execution_order: 0
 At on_after_optimizer_step:
 
 At on_multiprocess_start:
@@ -55,5 +55,14 @@ def test_listing_names_the_device_under_ddp(capsys: pytest.CaptureFixture[str]) 
 def test_lines_of_some_callbacks() -> None:
     assert CallbacksHandler.print_callback_info([]) == ""
     assert CallbacksHandler.print_callback_info([EarlyStopping()]) == (
-        "\tEarlyStopping: <class 'compat.callbacks.stopping.EarlyStopping'>, execution_order: 99"
+        "\tEarlyStopping: <class 'aitoolbox.torchtrain.callbacks.basic.EarlyStopping'>, execution_order: 99"
+    )
+
+
+def test_a_class_of_the_users_keeps_its_own_path() -> None:
+    class Own(EarlyStopping):
+        pass
+
+    assert f"<class '{__name__}.test_a_class_of_the_users_keeps_its_own_path.<locals>.Own'>" in (
+        CallbacksHandler.print_callback_info([Own()])
     )

@@ -1,6 +1,7 @@
 """Callbacks that print the history, and that add to it what can be made of it."""
 
 import pickle
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -274,7 +275,64 @@ def test_rename_of_a_missing_metric_names_the_others() -> None:
     assert isinstance(caught.value, CompatError)
 
 
-def test_rename_to_its_own_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="would double its own values") as caught:
-        MetricHistoryRename("loss", "loss")
-    assert isinstance(caught.value, CompatError)
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_rename_to_its_own_name_doubles_the_first_value_and_is_not_corrected(is_strict: bool) -> None:
+    loop = make_loop()
+    rename = MetricHistoryRename("accumulated_loss", "accumulated_loss", strict_metric_extract=is_strict)
+    with pytest.raises(ValueError, match="Expecting 2") if is_strict else nullcontext():
+        loop.fit(3, callbacks=[rename])
+    values = loop.train_history["accumulated_loss"]
+    assert values[0] == values[1]
+    assert len(values) == (3 if is_strict else 4)
+    assert "Q76" not in quirks.counts()
+
+
+def test_a_report_of_letters_prints_a_line_for_each_unless_it_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="whose letters are no metrics"):
+        ModelPerformancePrintReport("loss")
+    make_loop().fit(1, callbacks=[ModelPerformancePrintReport("lo", strict_metric_reporting=False)])
+    assert capsys.readouterr().out.count("Metric l expected for the report missing") == 1
+
+
+def asked_at(**options: Any) -> list[int]:
+    """How many values there were whenever the getter was asked, in two epochs."""
+    asked: list[int] = []
+
+    def getter(history: Any) -> Any:
+        asked.append(len(history["accumulated_loss"]))
+        return list(history["accumulated_loss"])
+
+    make_loop().fit(2, callbacks=[TrainHistoryFormatter(getter, lambda values: ("new", values[-1]), **options)])
+    return asked
+
+
+def test_the_getter_is_asked_when_the_old_library_asks_it() -> None:
+    assert asked_at() == [1, 1, 2, 2]
+    assert asked_at(epoch_end=False, train_end=True) == [2, 2]
+
+
+def test_a_getter_with_a_memory_of_its_own_is_not_taken_for_a_metric_that_grows() -> None:
+    seen: list[int] = []
+
+    def getter(history: Any) -> Any:
+        seen.append(len(history["accumulated_loss"]))
+        return list(seen)
+
+    loop = make_loop()
+    formatter = TrainHistoryFormatter(getter, lambda values: ("new", len(values)), strict_metric_extract=False)
+    loop.fit(3, callbacks=[formatter])
+    assert (seen, loop.train_history["new"]) == ([1, 1, 2, 3], [2])
+    assert "Q76" not in quirks.counts()
+
+
+class Positional(MetricHistoryRename):
+    """Names the argument otherwise."""
+
+    def check_if_history_updated(self, at_end: bool) -> bool:
+        return not at_end
+
+
+def test_an_override_may_name_the_argument_otherwise() -> None:
+    loop = make_loop()
+    loop.fit(2, callbacks=[Positional("accumulated_loss", "new")])
+    assert loop.train_history["new"] == loop.train_history["accumulated_loss"]

@@ -1,7 +1,7 @@
 """Small programs with metrics and result packages, as users wrote them, that run here and in the reference.
 
-A program gets the classes and returns what JSON can hold. They are in ``programs_metrics.py`` and
-``programs_packages.py``; none of these modules knows one of the two libraries.
+A program gets the classes and returns what JSON can hold. They are in ``programs_metrics.py``,
+``programs_overrides.py`` and ``programs_packages.py``; none of these modules knows one of the two libraries.
 """
 
 from __future__ import annotations

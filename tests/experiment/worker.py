@@ -19,6 +19,7 @@ from typing import Any
 from tests.experiment.cases import METRICS, cases, outcome
 from tests.experiment.programs import Program, run
 from tests.experiment.programs_metrics import WITH_METRICS
+from tests.experiment.programs_overrides import WITH_OVERRIDES
 from tests.experiment.programs_packages import WITH_PACKAGES
 
 MODULES = (
@@ -28,7 +29,7 @@ MODULES = (
     "result_package.abstract_result_packages",
     "result_package.basic_packages",
 )
-PROGRAMS: dict[str, Program] = WITH_METRICS | WITH_PACKAGES
+PROGRAMS: dict[str, Program] = WITH_METRICS | WITH_PACKAGES | WITH_OVERRIDES
 RECORD = Path(__file__).with_name("record_1_8_0.json")
 ROOT = Path(__file__).resolve().parents[2]
 

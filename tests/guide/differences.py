@@ -22,7 +22,13 @@ the warning:
 
 * one loop: `TrainLoop(..., quirks={"Q11": "fixed"})`
 * a process: `compat.quirks.set(Q11="fixed")`
-* a run, in the shell: `COMPAT_QUIRKS=Q11=fixed,Q01=kept python train.py`
+* a run, in the shell: `COMPAT_QUIRKS=Q11=fixed,Q01=kept python -m compat run train.py`
+
+Most programs meet only a few: [Q18](#q18) and [Q19](#q19) in nearly every run, [Q69](#q69) with early stopping,
+[Q11](#q11) with gradient accumulation, [Q91](#q91) with a warm-up, [Q01](#q01) when `fit` is called again, and
+[Q41](#q41) with several losses, where the old reports were wrong.
+
+In the table of contents, those with a switch are printed in bold.
 
 This page is written from `compat/quirks.toml` by `python -m tests.guide`.
 """
@@ -40,9 +46,14 @@ def page() -> str:
 def _contents() -> list[str]:
     lines = ["| theme | ids |", "|---|---|"]
     for theme, title in themes().items():
-        ids = ", ".join(f"[{row.id}](#{row.id.lower()})" for row in QUIRKS.values() if row.theme == theme)
+        ids = ", ".join(map(_link, (row for row in QUIRKS.values() if row.theme == theme)))
         lines.append(f"| {title} | {ids} |")
     return ["\n".join(lines) + "\n"]
+
+
+def _link(row: Quirk) -> str:
+    link = f"[{row.id}](#{row.id.lower()})"
+    return f"**{link}**" if row.switch else link
 
 
 def _section(row: Quirk) -> str:
@@ -61,7 +72,7 @@ def _section(row: Quirk) -> str:
 
 def _state(row: Quirk) -> str:
     if row.state == "later":
-        return "Not served yet: what it shows in is an error that says so when it is used"
+        return "Belongs to something that is not served yet"
     if row.default == "fixed":
         return "Corrected, with a switch back" if row.switch else "Corrected"
     if row.switch:

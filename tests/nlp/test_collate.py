@@ -54,3 +54,10 @@ def test_samples_that_are_no_triples_are_refused(data: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         qa_concat_ctx_span_collate_fn(data)
     assert isinstance(caught.value, CompatError)
+
+
+@pytest.mark.parametrize("data", [None, 3])
+def test_what_is_no_list_is_refused_by_the_type_of_the_old_error(data: Any) -> None:
+    with pytest.raises(TypeError, match="Pass a list of") as caught:
+        qa_concat_ctx_span_collate_fn(data)
+    assert isinstance(caught.value, CompatError)

@@ -62,6 +62,14 @@ def test_other_words_are_refused(word: str) -> None:
     assert isinstance(caught.value, CompatError)
 
 
+def test_bytes_are_refused_by_the_type_of_the_old_error() -> None:
+    with pytest.raises(TypeError, match="decode it first") as caught:
+        normalize_string(b"x")  # type: ignore[arg-type]  # what is looked at
+    assert isinstance(caught.value, CompatError)
+    with pytest.raises(ValueError, match="Boolean value expected"):
+        str2bool(b"yes")
+
+
 @pytest.mark.parametrize("function", [str2bool, normalize_string])
 @pytest.mark.parametrize("value", [5, None, [1]])
 def test_what_is_no_text_is_refused_by_the_type_of_the_old_error(function: Any, value: Any) -> None:
