@@ -1,7 +1,14 @@
 """AIToolbox's ``TrainLoop``, running on PyTorch Lightning.
 
 Programs written for AIToolbox keep their lines: the same names, signatures, defaults, history keys and numbers. What
-differs, and why, is in ``compat/surface.toml``, the table of every old name.
+differs, and why, is in ``surface.toml``, the table of every old name, and ``quirks.toml``, that of the oddities.
+
+How ``import aitoolbox`` travels::
+
+    compat.install(), python -m compat run, %load_ext compat
+                       ->  _dropin/            an importer that serves the old modules, and a report at the end
+                       ->  _layout.py          the table turned round: which old module holds which names
+                       ->  the names below     or _placeholders.py for those that are not served
 
 How a call travels::
 
@@ -17,7 +24,9 @@ The facade owns what the old API documents: ``epoch``, ``iteration``, ``total_it
 ``train_history``, ``prediction_store``, ``message_service``, ``amp_scaler``. The Trainer owns devices, processes, the
 cadence of the data, native callbacks and loggers. Nothing is owned twice.
 
-Importing this package loads neither torch nor Lightning: a name is looked up in the table when it is first used.
+What really happened in a run is in ``_ledger.py``. ``migrate/`` reads code without running it.
+
+Importing this package loads neither torch nor Lightning: a name is looked up in the table when it is used.
 """
 
 from typing import TYPE_CHECKING, Any
