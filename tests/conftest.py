@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests.parity import reference
+
 # Written by pytest, by Lightning when it is imported, and by torch when its compiler is.
 OWN_VARIABLES = frozenset({"PYTEST_CURRENT_TEST", "PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR"})
 # tqdm keeps one monitor for the life of the process, execnet (pytest-xdist) its own receiver.
 OWN_THREADS = ("TMonitor", "tqdm_monitor", "execnet")
 # Caches of the tools, and the environment that tests/parity installs: another worker of pytest-xdist may make them.
-OWN_FILES = frozenset({".pytest_cache", "__pycache__", ".coverage", ".reference-env"})
+OWN_FILES = frozenset({".pytest_cache", "__pycache__", ".coverage", ".reference-env", ".reference-env.lock"})
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,15 @@ def random_state() -> Callable[[], None]:
             numpy.random.set_state(of_numpy)
 
     return put_back
+
+
+@pytest.fixture(scope="session")
+def reference_python() -> Path:
+    """Return the Python that runs the old library; it is built if need be, and the test skipped where it cannot be."""
+    try:
+        return reference.prepare()
+    except reference.ReferenceUnavailableError as error:
+        pytest.skip(f"the old library cannot run here: {error}")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """An override is called when the old library called it, and is passed what it was passed there."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +8,7 @@ import pytest
 
 import compat
 from tests import call_graph
-from tests.call_graph import FACTS, PROGRAMS, Log
-from tests.parity import reference
+from tests.call_graph import PROGRAMS, Log
 
 OURS = call_graph.with_own(
     SimpleNamespace(**{name: value for name in compat.__all__ if isinstance(value := getattr(compat, name), type)})
@@ -36,10 +34,9 @@ def test_record_is_of_these_programs() -> None:
     assert all(RECORD.values())
 
 
-@pytest.mark.skipif(not os.environ.get(reference.FOLDER_VARIABLE), reason="no environment of the reference is named")
-def test_record_is_what_the_reference_says() -> None:
-    assert FACTS.exists()
-    assert call_graph.asked(reference.interpreter(Path(os.environ[reference.FOLDER_VARIABLE]))) == RECORD
+@pytest.mark.timeout(3600)
+def test_record_is_what_the_reference_says(reference_python: Path) -> None:
+    assert call_graph.asked(reference_python) == RECORD
 
 
 def test_control_another_way_of_passing_and_another_order_are_seen() -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.reference import ReferenceUnavailableError, prepare
-
 EXAMPLES = Path(__file__).parents[1] / "migration_guide" / "examples"
 
 
@@ -99,18 +97,14 @@ def test_control_a_failing_program_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_prints_what_it_prints_on_the_old_library(name: str, tmp_path: Path) -> None:
+def test_prints_what_it_prints_on_the_old_library(name: str, tmp_path: Path, reference_python: Path) -> None:
     """To the last digit; but for the names of the two losses, which are right here (Q41)."""
-    try:
-        python = prepare()
-    except ReferenceUnavailableError as error:
-        pytest.skip(f"the reference cannot run here: {error}")
     program = (EXAMPLES / name).read_text(encoding="utf-8")
     # Version 1.8, which runs here, has the modules that this program takes from where 1.3 had them.
     (tmp_path / name).write_text(program.replace("tl_components", "train_loop.components"), encoding="utf-8")
     as_before = {"OMP_NUM_THREADS": "1", "COMPAT_QUIRKS": "Q41=kept"}
     old = subprocess.run(
-        [python, name],
+        [reference_python, name],
         cwd=tmp_path,
         env=os.environ | as_before,
         capture_output=True,

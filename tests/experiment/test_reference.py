@@ -4,7 +4,6 @@ What the reference said is recorded in ``record_1_8_0.json``. Where ``COMPAT_REF
 holds it, it is asked again.
 """
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ from tests.experiment import worker
 from tests.experiment.cases import Case, cases, outcome
 from tests.experiment.programs import run
 from tests.experiment.worker import PROGRAMS
-from tests.parity import reference
 
 OURS = SimpleNamespace(
     **{name: value for name in compat.__all__ if isinstance(value := getattr(compat, name), type)},
@@ -93,10 +91,9 @@ def test_record_is_of_these_cases_and_programs() -> None:
     assert list(RECORD["programs"]) == list(PROGRAMS)
 
 
-@pytest.mark.skipif(not os.environ.get(reference.FOLDER_VARIABLE), reason="no environment of the reference is named")
-def test_record_is_what_the_reference_says() -> None:
-    python = reference.interpreter(Path(os.environ[reference.FOLDER_VARIABLE]))
-    assert worker.asked(python) == RECORD
+@pytest.mark.timeout(3600)
+def test_record_is_what_the_reference_says(reference_python: Path) -> None:
+    assert worker.asked(reference_python) == RECORD
 
 
 # The same checks must see what is wrong.

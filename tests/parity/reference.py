@@ -13,6 +13,8 @@ import sys
 import venv
 from pathlib import Path
 
+from filelock import FileLock
+
 VERSION = "1.8.0"
 ROOT = Path(__file__).resolve().parents[2]
 STAMP = "parity-stamp.json"
@@ -70,6 +72,15 @@ def prepare() -> Path:
     if os.environ.get(SWITCH_VARIABLE, "").lower() == "off":
         raise ReferenceUnavailableError(f"switched off by {SWITCH_VARIABLE}=off")
     environment = folder()
+    if _stamped(environment):
+        return interpreter(environment)
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes of one test run ask at the same time; the first one builds.
+    with FileLock(environment.with_name(f"{environment.name}.lock")):
+        return _prepared(environment)
+
+
+def _prepared(environment: Path) -> Path:
     python = interpreter(environment)
     if _stamped(environment) or _works(python):
         return python
