@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from compat.nlp.collate import qa_concat_ctx_span_collate_fn
     from compat.nlp.core import find_sub_list, normalize_string, str2bool, unicode_to_ascii
     from compat.nlp.vocabulary import Vocabulary
+    from compat.parallel import TTDataParallel, TTDistributedDataParallel, TTParallelBase
     from compat.predictions import ModelPredictionStore
     from compat.predictor import PyTorchModelPredictor
     from compat.schedulers.basic import (
@@ -184,7 +185,10 @@ __all__ = [
     "StepLRScheduler",
     "TTBasicModel",
     "TTBasicMultiGPUModel",
+    "TTDataParallel",
+    "TTDistributedDataParallel",
     "TTModel",
+    "TTParallelBase",
     "TerminateOnNaN",
     "ThresholdEarlyStopping",
     "TrainHistoryFormatter",

@@ -213,6 +213,7 @@ def checked_loss(loss: Any, owner: Any) -> Any:
         MissingAttributeError: A number without a graph.
     """
     allowed = "Return a scalar tensor, or a MultiLoss for several losses."
+    owner = owner.module if isinstance(owner, nn.DataParallel) else owner
     if isinstance(loss, dict | tuple | list) or loss is None:
         raise InvalidTypeError(f"{type(owner).__name__}.get_loss returned a {type(loss).__name__}. {allowed}")
     if not hasattr(loss, "detach"):

@@ -76,6 +76,7 @@ class LoopState:
         epoch_ran: Whether the epoch at ``loop.epoch`` ran to its end.
         told: What a fit need say or look for only once, and has.
         sample_counts: Samples of the epoch's batches so far, if losses are weighted by them (quirk Q19).
+        batch_sizes: A training loader with the sizes of its batches, looked up once a fit (quirk Q19).
         evaluation_drew: Whether the evaluation of the training set drew what the next epoch draws from (quirk Q18).
         metadata_without_loss: Stored metadata by data set that a package got with the loss in a copy (quirk Q35).
         given_back: Loaders, by the loop's attribute, that stand where the other mode of quirk Q78 has another one, with
@@ -99,6 +100,7 @@ class LoopState:
         self.epoch_ran = False
         self.told: set[str] = set()
         self.sample_counts: list[int] | None = None
+        self.batch_sizes: tuple[Any, list[int]] | None = None
         self.evaluation_drew = False
         self.metadata_without_loss: dict[str, Any] = {}
         self._reads_with_loss = False

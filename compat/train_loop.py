@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from compat import _console, _evaluation
+from compat import _console, _data_parallel, _evaluation
 from compat._amp import LoopScaler, autocast, scaler_options
 from compat._lightning import course, plan, steps, tally
 from compat._loop_evaluation import LoopEvaluation
@@ -47,7 +47,7 @@ class TrainLoop(LoopEvaluation):
         end_auto_eval: Whether to evaluate the losses at the end of an epoch; ``n`` for every n-th epoch.
         lazy_experiment_save: Whether callbacks that save wait for something to save.
         print_callbacks: Whether ``fit`` lists the registered callbacks.
-        gpu_mode: ``single``; ``dp`` and ``ddp`` are refused by ``fit`` in this version.
+        gpu_mode: ``single``, or ``dp`` for ``torch.nn.DataParallel``; ``fit`` refuses ``ddp`` in this version.
         cuda_device_idx: The CUDA device; ``None`` for the current one. Without CUDA it is ignored.
         use_amp: ``True`` for mixed precision on CUDA, or a dict of options of the gradient scaler.
         quirks: Which oddities of the old loop to keep or to fix, as in ``{"Q01": "fixed"}``.
@@ -154,17 +154,20 @@ class TrainLoop(LoopEvaluation):
             num_iterations: The number of batches to stop after, in place of ``num_epochs``.
             callbacks: Callbacks to register, beside those of earlier fits.
             grad_accumulation: The number of batches whose gradients make one update.
-            kwargs: Ignored, with a warning; the parallel modes take some.
+            kwargs: Ignored, with a warning; ``gpu_mode='dp'`` takes ``dp_model_args``.
 
         Returns:
-            The trained model, in ``train()`` mode, on ``self.device``.
+            The trained model, in ``train()`` mode, on ``self.device``; with ``gpu_mode='dp'`` its parallel wrapper.
 
         Raises:
             InvalidArgumentError: A value that is not allowed. Nothing is changed then.
             InvalidTypeError: An object of the wrong kind. Nothing is changed then.
-            RefusedError: ``gpu_mode`` is ``dp`` or ``ddp``.
+            RefusedError: ``gpu_mode`` is ``ddp``.
         """
-        to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation)
+        to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation, kwargs)
+        if self.gpu_mode == "dp":
+            plan.note_arguments(self, callbacks, ())
+            return self._train_dp(num_epochs, num_iterations, to_register, grad_accumulation, **kwargs)
         plan.note_arguments(self, callbacks, kwargs)
         return self._train(num_epochs, num_iterations, callbacks=to_register, grad_accumulation=grad_accumulation)
 
@@ -215,8 +218,25 @@ class TrainLoop(LoopEvaluation):
         grad_accumulation: int = 1,
         dp_model_args: dict[str, Any] | None = None,
     ) -> Any:
-        """Refuse, with a ``RefusedError``: this version trains on one device."""
-        raise plan.refuse_gpu_mode("dp")
+        """Wrap the model for several devices, unless it is wrapped, and train it.
+
+        Args:
+            num_epochs: The epoch to stop before.
+            num_iterations: The number of batches to stop after.
+            callbacks: Callbacks to register, which meet the wrapper.
+            grad_accumulation: The number of batches whose gradients make one update.
+            dp_model_args: Arguments of ``torch.nn.DataParallel``, such as ``device_ids``.
+
+        Returns:
+            The wrapper, which the loop keeps as its model.
+
+        Raises:
+            InvalidTypeError: ``dp_model_args`` is no dict, or has an unknown key.
+            MissingAttributeError: The model lists an attribute for transfer that it does not have.
+        """
+        self.model = _data_parallel.data_parallel(self.model, dp_model_args)
+        self.device = _data_parallel.root_device(self.model, self.device)
+        return self._train(num_epochs, num_iterations, callbacks=callbacks, grad_accumulation=grad_accumulation)
 
     def _train_ddp(
         self,
@@ -233,7 +253,7 @@ class TrainLoop(LoopEvaluation):
         init_method: str = "env://",
         on_gpu: bool = True,
     ) -> Any:
-        """Refuse, with a ``RefusedError``: this version trains on one device."""
+        """Refuse, with a ``RefusedError``: this version trains in one process."""
         raise plan.refuse_gpu_mode("ddp")
 
     def _spawn_fit(
@@ -246,7 +266,7 @@ class TrainLoop(LoopEvaluation):
         grad_accumulation: int,
         in_process_data_load: Any,
     ) -> None:
-        """Refuse, with a ``RefusedError``: this version trains on one device."""
+        """Refuse, with a ``RefusedError``: this version trains in one process."""
         raise plan.refuse_gpu_mode("ddp")
 
     def _calculate_batch_loss(self, batch_data: Any) -> Any:
@@ -263,10 +283,10 @@ class TrainLoop(LoopEvaluation):
             MissingAttributeError: ``get_loss`` returned a plain number.
         """
         if self.device.type == "cpu":
-            loss_batch, scaled = _batch_loss(self, batch_data)
+            loss_batch, scaled = course.batch_loss(self, batch_data)
         else:
             with autocast(self.use_amp, self.device):
-                loss_batch, scaled = _batch_loss(self, batch_data)
+                loss_batch, scaled = course.batch_loss(self, batch_data)
         self.loss_batch_accum.append(loss_batch.detach())
         if self._compat.sample_counts is not None:
             self._compat.sample_counts.append(_evaluation.batch_size(batch_data))
@@ -426,16 +446,3 @@ def _engine() -> ModuleType:
     with _evaluation.untouched_rng(None):
         from compat._lightning import trainer
     return trainer
-
-
-def _batch_loss(loop: TrainLoop, batch_data: Any) -> tuple[Any, Any]:
-    """Return the loss of a training batch, as it is and divided by the size of the accumulation window."""
-    if loop.batch_model_feed_def is None:
-        loss = loop.model.get_loss(batch_data, loop.criterion, loop.device)
-    else:
-        loss = loop.batch_model_feed_def.get_loss(loop.model, batch_data, loop.criterion, loop.device)
-    if loop.grad_accumulation == 1 and type(loss) is torch.Tensor and loop._compat.own_loss_verbs:
-        # Dividing by one changes no bit and costs two kernels a step. Somebody else's verb may work on the result in
-        # place, and gets a tensor of its own.
-        return loss, loss
-    return loss, _evaluation.checked_loss(loss, loop.batch_model_feed_def or loop.model) / course.divisor(loop)

@@ -62,7 +62,8 @@ def test_attributes_of_a_new_object(name: str) -> None:
 
 
 def test_every_class_is_compared() -> None:
-    no_objects = {"TTBasicMultiGPUModel", "MessageHandling"}
+    # The last one is made in a group of processes.
+    no_objects = {"TTBasicMultiGPUModel", "MessageHandling", "TTDistributedDataParallel"}
     served = {row.short: resolve(row.ours) for row in surface().names.values() if row.is_served and not row.versions}
     classes = {name for name, value in served.items() if isinstance(value, type) and not inspect.isabstract(value)}
     assert classes - no_objects == set(FACTS)

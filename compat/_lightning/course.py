@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "amp_is_on",
     "auto_eval",
+    "batch_loss",
     "begin",
     "divisor",
     "epochs_to_run",
@@ -285,3 +286,24 @@ def divisor(loop: "TrainLoop") -> int:
     batches = len(loop.train_loader)
     rest = batches % window
     return rest if loop.iteration >= batches - rest else window
+
+
+def batch_loss(loop: "TrainLoop", batch_data: Any) -> tuple[Any, Any]:
+    """Compute the loss of a training batch.
+
+    Args:
+        loop: The facade.
+        batch_data: The batch as the loader yielded it.
+
+    Returns:
+        The loss as it is, and divided by the size of the accumulation window.
+    """
+    if loop.batch_model_feed_def is None:
+        loss = loop.model.get_loss(batch_data, loop.criterion, loop.device)
+    else:
+        loss = loop.batch_model_feed_def.get_loss(loop.model, batch_data, loop.criterion, loop.device)
+    if loop.grad_accumulation == 1 and type(loss) is torch.Tensor and loop._compat.own_loss_verbs:
+        # Dividing by one changes no bit and costs two kernels a step. Somebody else's verb may work on the result in
+        # place, and gets a tensor of its own.
+        return loss, loss
+    return loss, _evaluation.checked_loss(loss, loop.batch_model_feed_def or loop.model) / divisor(loop)

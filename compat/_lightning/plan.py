@@ -6,9 +6,8 @@ with the loop's attributes, which may have been reassigned in between; 3. ``plan
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ import torch
 from compat import _ledger
 from compat._amp import scaler_options
 from compat._evaluation import check_loader, length_of
+from compat._lightning.arguments import data_parallel_problems, replicas, unknown_arguments
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.handler import _as_list
 from compat.exceptions import (
@@ -27,6 +27,7 @@ from compat.exceptions import (
     raise_problems,
 )
 from compat.model import ModelWrap, TTModel
+from compat.parallel import TTParallelBase
 from compat.utils import is_empty_function
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ __all__ = [
     "plan_fit",
     "refuse_gpu_mode",
     "training_steps",
-    "unknown_arguments",
 ]
 
 GPU_MODES = ("single", "dp", "ddp")
@@ -59,11 +59,13 @@ class FitPlan:
         device: Where the model trains.
         use_amp: Whether mixed precision is on.
         max_epochs: An upper bound for the Trainer to start with; the real range is read after ``on_train_begin``.
+        replicas: The devices of a data parallel model, none without CUDA; ``None`` if the model is not parallel.
     """
 
     device: torch.device
     use_amp: bool
     max_epochs: int
+    replicas: tuple[torch.device, ...] | None = None
 
     @property
     def accelerator(self) -> str:
@@ -84,7 +86,8 @@ def plan_fit(loop: "TrainLoop") -> FitPlan:
     if device == torch.device("cuda"):
         device = torch.device("cuda", torch.cuda.current_device())
     # At least one epoch: with none Lightning would fire no hook, and the old loop runs begin and end all the same.
-    return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max(1, loop._compat.target.num_epochs or 1))
+    max_epochs = max(1, loop._compat.target.num_epochs or 1)
+    return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max_epochs, replicas=replicas(loop))
 
 
 def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx: Any) -> None:
@@ -102,10 +105,12 @@ def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx:
     """
     problems: list[CompatError] = []
     if not isinstance(model, TTModel | ModelWrap):
+        inside = " TrainLoop(gpu_mode='dp') takes the model inside it: model.module."
         problems.append(
             InvalidTypeError(
                 f"model is a {type(model).__name__}. TrainLoop trains a TTModel, or a ModelWrap of a torch module and a"
                 " feed definition. Derive the model from TTModel, or wrap it: ModelWrap(model, feed_definition)."
+                f"{inside if isinstance(model, TTParallelBase) else ''}"
             )
         )
     try:
@@ -141,12 +146,12 @@ def _gpu_mode_problems(gpu_mode: Any) -> list[CompatError]:
 
 
 def refuse_gpu_mode(gpu_mode: str) -> RefusedError:
-    """Return the one refusal of the parallel modes.
+    """Return the one refusal of a mode.
 
     Args:
-        gpu_mode: ``dp`` or ``ddp``.
+        gpu_mode: ``ddp``.
     """
-    why = "Training on several devices comes in a later release; until then use gpu_mode='single'."
+    why = "Training in several processes comes in a later release; until then use gpu_mode='single'."
     _ledger.refused(f"TrainLoop(gpu_mode={gpu_mode!r})", why)
     return RefusedError(
         f"gpu_mode={gpu_mode!r} is not served yet. {why} In Lightning alone: Trainer(strategy='ddp', devices=...)."
@@ -154,7 +159,12 @@ def refuse_gpu_mode(gpu_mode: str) -> RefusedError:
 
 
 def check_fit(
-    loop: "TrainLoop", num_epochs: Any, num_iterations: Any, callbacks: Any, grad_accumulation: Any
+    loop: "TrainLoop",
+    num_epochs: Any,
+    num_iterations: Any,
+    callbacks: Any,
+    grad_accumulation: Any,
+    further: Mapping[str, Any],
 ) -> list[AbstractCallback]:
     """Check the arguments of ``fit`` against the loop, all of them, and raise once.
 
@@ -164,6 +174,7 @@ def check_fit(
         num_iterations: ``fit(num_iterations=)``.
         callbacks: ``fit(callbacks=)``.
         grad_accumulation: ``fit(grad_accumulation=)``.
+        further: What else ``fit`` was given by name.
 
     Returns:
         The callbacks as a list.
@@ -171,17 +182,20 @@ def check_fit(
     Raises:
         InvalidArgumentError: A value that is not allowed.
         InvalidTypeError: An object of the wrong kind.
-        RefusedError: A parallel mode.
+        RefusedError: ``gpu_mode`` is ``ddp``.
+        MissingAttributeError: The model lists an attribute for its parallel wrapper that it does not have.
     """
     problems = _duration_problems(num_epochs, num_iterations)
     problems += _gpu_mode_problems(loop.gpu_mode)
-    if loop.gpu_mode in ("dp", "ddp"):
+    if loop.gpu_mode == "ddp":
         problems.append(refuse_gpu_mode(loop.gpu_mode))
     as_list, found = _callbacks(loop, callbacks)
     problems += found
     problems += _accumulation_problems(grad_accumulation)
     problems += _optimizer_problems(loop.optimizer)
     problems += _auto_eval_problems(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
+    if loop.gpu_mode == "dp":
+        problems += data_parallel_problems(loop, further, is_own(loop, "_train_dp"))
     if (
         not problems
         and _has_epochs_left(loop, num_epochs)
@@ -266,28 +280,6 @@ def note_arguments(loop: "TrainLoop", callbacks: Any, unknown: Iterable[str]) ->
         loop._compat.quirks.met("Q08", unknown_arguments(unknown))
     if callbacks is not None and not isinstance(callbacks, list):
         loop._compat.quirks.met("Q09", f"callbacks is a {type(callbacks).__name__}")
-
-
-def unknown_arguments(names: Iterable[str]) -> str:
-    """Say what is to be said of keyword arguments that ``fit`` does not know.
-
-    Args:
-        names: Their names.
-    """
-    parts = []
-    for name in sorted(names):
-        near = get_close_matches(name, _FIT_ARGUMENTS, n=1)
-        if name in _LOOP_ARGUMENTS:
-            parts.append(f"{name} belongs to TrainLoop(...)")
-        elif near:
-            parts.append(f"{name} is not one of its own: it has {near[0]}")
-        else:
-            parts.append(f"{name} is unknown")
-    return f"fit ignores arguments that it does not have: {'; '.join(parts)}"
-
-
-_FIT_ARGUMENTS = ("num_epochs", "num_iterations", "callbacks", "grad_accumulation")
-_LOOP_ARGUMENTS = ("gpu_mode", "cuda_device_idx", "use_amp", "end_auto_eval", "print_callbacks", "quirks")
 
 
 def _accumulation_problems(grad_accumulation: Any) -> list[CompatError]:

@@ -37,9 +37,11 @@ def check_single_loss(loop: "TrainLoop", loss: torch.Tensor) -> None:
         LossError: It is not a single number, or there are several optimizers.
     """
     if loss.numel() != 1:
+        replicas = len(getattr(loop.model, "device_ids", None) or [])
+        why = f" A forward that computes the loss returns one for each of {replicas} devices." if replicas > 1 else ""
         raise LossError(
             f"get_loss returned a tensor of shape {tuple(loss.shape)}. Return one number for the batch, such as its"
-            " mean, or a MultiLoss of several."
+            f" mean, or a MultiLoss of several.{why}"
         )
     if loop.num_optimizers > 1:
         raise LossError(

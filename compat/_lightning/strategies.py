@@ -1,9 +1,12 @@
 """Where the model lives. The old loop leaves it on its device after fit, so these strategies move nothing back."""
 
+from collections.abc import Sequence
+
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-__all__ = ["StayOnDeviceStrategy"]
+__all__ = ["DataParallelStrategy", "StayOnDeviceStrategy"]
 
 
 class StayOnDeviceStrategy(SingleDeviceStrategy):
@@ -30,3 +33,25 @@ class StayOnDeviceStrategy(SingleDeviceStrategy):
         if self.accelerator is not None:
             self.accelerator.teardown()
         self.checkpoint_io.teardown()
+
+
+class DataParallelStrategy(StayOnDeviceStrategy):
+    """One process and several devices: the facade's model is a ``torch.nn.DataParallel``, which deals out each batch.
+
+    Lightning 2 has no such strategy any more. For the Trainer there is one device, that of the parameters.
+
+    Args:
+        device: The first device of the model.
+        devices: All of them; none without CUDA, where the model runs as it is.
+
+    Attributes:
+        replica_devices: The devices.
+    """
+
+    strategy_name = "data_parallel"
+
+    def __init__(self, device: torch.device, devices: Sequence[torch.device] = ()) -> None:
+        """Keep the devices."""
+        super().__init__(device=device)
+        # Not `parallel_devices`: by that name Lightning would look for a process on each.
+        self.replica_devices = tuple(devices)

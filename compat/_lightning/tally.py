@@ -43,9 +43,11 @@ def started(loop: "TrainLoop") -> None:
         loop: The facade.
     """
     _ledger.used("compat.train_loop.TrainLoop.fit")
-    for part in (loop.model, loop.batch_model_feed_def, loop.optimizer, loop.criterion):
+    inside = getattr(loop.model, "module", None) if loop.gpu_mode == "dp" else None
+    for part in (loop.model, inside, loop.batch_model_feed_def, loop.optimizer, loop.criterion):
         if part is not None:
             _ledger.used(part)
+    loop._compat.batch_sizes = None
     loop._compat.loader_used(loop.train_loader)
 
 
@@ -111,9 +113,17 @@ def losses_averaged(loop: "TrainLoop", losses: list[Any]) -> None:
     state = loop._compat
     if losses and isinstance(losses[0], MultiLoss):
         _ledger.used(losses[0])
-    samples = state.sample_counts if state.sample_counts is not None else _evaluation.batch_sizes(loop.train_loader)
+    samples = state.sample_counts if state.sample_counts is not None else _batch_sizes(loop)
     if state.sample_counts is not None:
         state.sample_counts = []
     # Iterations may have ended the epoch before its last batch.
     if _evaluation.means_differ(losses, samples[: len(losses)]):
         state.quirks.met("Q19")
+
+
+def _batch_sizes(loop: "TrainLoop") -> list[int]:
+    """Look through a list of batches once a fit: to do it every epoch would be felt in every step."""
+    state, loader = loop._compat, loop.train_loader
+    if state.batch_sizes is None or state.batch_sizes[0] is not loader:
+        state.batch_sizes = (loader, _evaluation.batch_sizes(loader))
+    return state.batch_sizes[1]

@@ -11,7 +11,7 @@ from compat._lightning.module import CarriedError, LoopModule
 from compat._lightning.plan import FitPlan
 from compat._lightning.precision import FacadePrecision
 from compat._lightning.quiet import quiet
-from compat._lightning.strategies import StayOnDeviceStrategy
+from compat._lightning.strategies import DataParallelStrategy, StayOnDeviceStrategy
 from compat._lightning.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def build_trainer(plan: FitPlan) -> Trainer:
     wanted: dict[str, Any] = {
         "accelerator": plan.accelerator,
         "devices": [plan.device.index] if plan.device.type == "cuda" else 1,
-        "strategy": StayOnDeviceStrategy(device=plan.device),
+        "strategy": _strategy(plan),
         # The cluster that this process may run in is of no concern to a loop on a single device.
         "plugins": [FacadePrecision(plan.use_amp), LightningEnvironment()],
         "max_epochs": plan.max_epochs,
@@ -56,6 +56,12 @@ def build_trainer(plan: FitPlan) -> Trainer:
     # The old loop leaves the process's signal handlers alone.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+def _strategy(plan: FitPlan) -> StayOnDeviceStrategy:
+    if plan.replicas is None:
+        return StayOnDeviceStrategy(device=plan.device)
+    return DataParallelStrategy(plan.device, plan.replicas)
 
 
 def fit(loop: "TrainLoop", plan: FitPlan) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from compat._lightning.plan import FitPlan
 from compat._lightning.precision import FacadePrecision
+from compat._lightning.strategies import DataParallelStrategy
 from compat._lightning.trainer import build_trainer
 from tests.toys import Linear, make_loop
 
@@ -60,3 +61,16 @@ def test_trainer_of_a_plan() -> None:
     assert trainer.strategy.root_device == torch.device("cpu")
     assert trainer.loggers == []
     assert not trainer.checkpoint_callbacks
+
+
+def test_trainer_of_a_data_parallel_plan_has_one_device_and_knows_all() -> None:
+    """The devices are named and not used: no GPU is needed."""
+    cpu, both = torch.device("cpu"), (torch.device("cuda", 0), torch.device("cuda", 1))
+    trainer = build_trainer(FitPlan(device=cpu, use_amp=False, max_epochs=1, replicas=both))
+    assert isinstance(trainer.strategy, DataParallelStrategy)
+    assert trainer.strategy.strategy_name == "data_parallel"
+    assert trainer.strategy.root_device == cpu
+    assert trainer.strategy.replica_devices == both
+    assert trainer.world_size == 1
+    plain = build_trainer(FitPlan(device=cpu, use_amp=False, max_epochs=1))
+    assert not isinstance(plain.strategy, DataParallelStrategy)

@@ -98,6 +98,25 @@ class FloatLoss(Lossy):
         return float(super().get_loss(batch_data, criterion, device))
 
 
+class Transferring(Lossy):
+    """Reads and changes attributes that a parallel wrapper copies; ``forward`` has the model's own."""
+
+    scale: float
+    seen: list[int]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.net(inputs) * self.scale
+        return output
+
+    def get_loss(self, batch_data: Any, criterion: Any, device: Any) -> Any:
+        inputs, targets = self._pair(batch_data, device)
+        self.scale = self.scale * 0.9
+        self.seen.append(len(inputs))
+        names = [name for name, _ in self.named_parameters()]
+        extra = sum(len(name) for name in names) * 0.01 + (0.5 if self.training else 0.0)
+        return criterion(self(inputs), targets) * self.scale + extra + 0.01 * len(self.seen)
+
+
 class TargetsInForward(Layers):
     """The forward signature that ``TTBasicMultiGPUModel`` asks for."""
 
@@ -162,6 +181,9 @@ def _on(base: str, part: type, layers: Callable[[DataSet], nn.Module]) -> Callab
         if part is Buffered:
             model.register_buffer("calls", torch.zeros((), dtype=torch.int64))
             model.net[0].weight.requires_grad_(False)
+        if part is Transferring:
+            model.scale, model.seen = 1.5, []
+            model.transfer_model_attributes = ("scale", "seen")
         return model
 
     return build
@@ -199,6 +221,7 @@ MODELS: dict[str, Callable[[Backend, DataSet], Any]] = {
     "eval_loss": _on("TTModel", EvalLossy, _dropout),
     "drawing": _on("TTModel", Drawing, _mlp),
     "maybe_metadata": _on("TTModel", MaybeMetadata, _mlp),
+    "transferring": _on("TTModel", Transferring, _dropout),
     "broken": _on("TTModel", Broken, _mlp),
     "float_loss": _on("TTModel", FloatLoss, _mlp),
     "multi_gpu": _on("TTBasicMultiGPUModel", TargetsInForward, _mlp),

@@ -67,11 +67,17 @@ def build_multi(
     trunk: bool = False,
     single: bool = False,
     tidy: bool = False,
+    listed: bool = False,
 ) -> Any:
-    """A model with one branch per name; ``trunk`` puts one shared linear layer in front of them."""
+    """A model with one branch per name; ``trunk`` puts one shared linear layer in front of them.
+
+    The reference's parallel wrappers need what the loss reads to be ``listed``.
+    """
     model = api.mixed(Branches, "TTModel")()
     model.api, model.names, model.mapping = api, names, mapping
     model.retain, model.single, model.tidy = retain, single, tidy
+    if listed:
+        model.transfer_model_attributes = ["api", "names", "mapping", "retain", "single", "tidy"]
     width = 5 if trunk else shape.features
     model.trunk = nn.Linear(shape.features, width) if trunk else nn.Identity()
     model.branches = nn.ModuleList(

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.parity.spec import Call, Cb, Data, Do, Fit, Program, options
 
-_NO_DP = "gpu_mode='dp' is not written yet"
 _LIST = Cb("order", options(name="list"))
+_PARALLEL_LOSSES = Program(
+    "data-parallel-several-losses",
+    model="multi",
+    model_options=options(listed=True),
+    optimizer="multi",
+    optimizer_options=options(kinds=("sgd", "adam")),
+    loop_options=options(gpu_mode="dp"),
+    actions=(Fit(2, accumulation=2), Fit(3)),
+)
 
 CONTROL: tuple[Program, ...] = (
     Program("fit2-fit2", optimizer="adam", actions=(Fit(2), Fit(2)), smoke=True),
@@ -129,7 +139,6 @@ CONTROL: tuple[Program, ...] = (
     ),
     Program(
         "data-parallel",
-        pending=_NO_DP,
         optimizer="adam",
         loop_options=options(gpu_mode="dp"),
         actions=(Fit(2),),
@@ -137,12 +146,33 @@ CONTROL: tuple[Program, ...] = (
     ),
     Program(
         "data-parallel-twice",
-        pending=_NO_DP,
         loop_options=options(gpu_mode="dp"),
         actions=(Fit(1), Fit(3, accumulation=2)),
     ),
+    Program("data-parallel-feed", model="feed", loop_options=options(gpu_mode="dp"), optimizer="momentum"),
+    Program("data-parallel-buffers", model="buffered", loop_options=options(gpu_mode="dp"), actions=(Fit(2),)),
     Program(
-        "data-parallel-feed", pending=_NO_DP, model="feed", loop_options=options(gpu_mode="dp"), optimizer="momentum"
+        "data-parallel-eval-loss",
+        model="eval_loss",
+        optimizer="adam",
+        loop_options=options(gpu_mode="dp"),
+        actions=(Fit(iterations=7, accumulation=3), Call("evaluate_loss_on_test_set"), Fit(3)),
+    ),
+    Program("data-parallel-attributes", model="transferring", loop_options=options(gpu_mode="dp")),
+    Program("data-parallel-loss-in-forward", model="multi_gpu", loop_options=options(gpu_mode="dp")),
+    _PARALLEL_LOSSES,
+    replace(
+        _PARALLEL_LOSSES,
+        id="data-parallel-unlisted-attributes",
+        model_options=(),
+        corrected=("Q65",),
+        stand_in=_PARALLEL_LOSSES,
+    ),
+    Program(
+        "data-parallel-clipping",
+        model="metadata_batch_norm",
+        loop_options=options(gpu_mode="dp"),
+        actions=(Fit(2, callbacks=(Cb("clip_norm", options(max_grad_norm=0.3)), _LIST)),),
     ),
     Program("auto-eval-not-quite-true", auto_eval=1.0, actions=(Fit(2),)),
     Program("auto-eval-word", auto_eval="yes", actions=(Fit(2),)),
