@@ -7,14 +7,17 @@ from compat import _ledger
 from compat._console import say
 from compat._dropin import report
 from compat._dropin.importing import install, uninstall
+from compat.exceptions import InvalidArgumentError
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
-_MAGIC = "compat_report"
+_REPORT, _STRICT = "compat_report", "compat_strict"
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Serve ``import aitoolbox`` in a notebook and note what it uses; ``%compat_report [FILE]`` tells.
+    """Serve ``import aitoolbox`` in a notebook and note what it uses.
+
+    ``%compat_report [FILE]`` tells what that was; after ``%compat_strict on`` a correction of the outcome is an error.
 
     Args:
         ipython: The shell; ``%load_ext compat`` passes it.
@@ -35,7 +38,14 @@ def load_ipython_extension(ipython: Any) -> None:
         else:
             say(report.table(rows) if rows else "compat: nothing of AIToolbox was used yet")
 
-    ipython.register_magic_function(compat_report, magic_kind="line", magic_name=_MAGIC)
+    def compat_strict(line: str) -> None:
+        """Make it an error where the outcome is corrected, or no longer: ``on`` or ``off``."""
+        if line.strip() not in ("on", "off"):
+            raise InvalidArgumentError(f"%{_STRICT} {line}: say `on` or `off`.")
+        _ledger.watch(strict=line.strip() == "on")
+
+    ipython.register_magic_function(compat_report, magic_kind="line", magic_name=_REPORT)
+    ipython.register_magic_function(compat_strict, magic_kind="line", magic_name=_STRICT)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
@@ -46,7 +56,8 @@ def unload_ipython_extension(ipython: Any) -> None:
     """
     _ledger.unwatch()
     uninstall()
-    ipython.magics_manager.magics["line"].pop(_MAGIC, None)
+    for magic in (_REPORT, _STRICT):
+        ipython.magics_manager.magics["line"].pop(magic, None)
 
 
 def _in_cells(row: report.Row, ipython: Any) -> report.Row:

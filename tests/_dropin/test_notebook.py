@@ -11,6 +11,7 @@ import pytest
 
 from compat import _ledger
 from compat._dropin.importing import is_installed
+from compat.exceptions import DifferenceError, InvalidArgumentError
 
 pytest.importorskip("IPython")
 
@@ -63,3 +64,18 @@ def test_a_notebook(shell: Any, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     with pytest.raises(ModuleNotFoundError, match="No module named 'aitoolbox'"):
         run_cell(shell, "import aitoolbox")
     _ledger.clear()
+
+
+def test_a_strict_notebook(shell: Any) -> None:
+    run_cell(shell, "%load_ext compat")
+    try:
+        with pytest.raises(InvalidArgumentError, match="%compat_strict maybe: say `on` or `off`"):
+            run_cell(shell, "%compat_strict maybe")
+        run_cell(shell, "%compat_strict on")
+        with pytest.raises(DifferenceError, match=r"^Q41: "):
+            run_cell(shell, "from compat import quirks\nquirks.met('Q41')")
+        run_cell(shell, "%compat_strict off")
+        run_cell(shell, "quirks.met('Q41')")
+    finally:
+        run_cell(shell, "%unload_ext compat")
+    assert "compat_strict" not in shell.magics_manager.magics["line"]
