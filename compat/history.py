@@ -15,7 +15,26 @@ _ONCE_A_FIT = "train_end_"
 _EVERY_EPOCH = "accumulated_loss"
 
 
-class TrainingHistory:
+class _ContentCheck:
+    """What a history and a result package say, or raise, of wrong content."""
+
+    strict_content_check: bool
+
+    def warn_about_result_data_problem(self, msg: str) -> None:
+        """Print a line about the content, or raise it when the content check is strict.
+
+        Args:
+            msg: What is wrong.
+
+        Raises:
+            InvalidArgumentError: The content check is strict.
+        """
+        if self.strict_content_check:
+            raise InvalidArgumentError(msg)
+        say(msg)
+
+
+class TrainingHistory(_ContentCheck):
     """Lists of values by metric name, grown by one value an epoch.
 
     Args:
@@ -101,19 +120,6 @@ class TrainingHistory:
             self.warn_about_result_data_problem(
                 f"Warning: Train history records not of the same size. Problem with: {name}"
             )
-
-    def warn_about_result_data_problem(self, msg: str) -> None:
-        """Print a line about the content, or raise it when the content check is strict.
-
-        Args:
-            msg: What is wrong.
-
-        Raises:
-            InvalidArgumentError: The content check is strict.
-        """
-        if self.strict_content_check:
-            raise InvalidArgumentError(msg)
-        say(msg)
 
     def __str__(self) -> str:
         return str(self.train_history)

@@ -82,9 +82,9 @@ class ModelPerformancePrintReport(AbstractCallback):
         if self.list_tracked_metrics:
             say(self.train_loop_obj.train_history.keys())
         for metric in self.metrics:
-            self._print(metric, prefix)
+            self._tell(metric, prefix)
 
-    def _print(self, metric: str, prefix: str) -> None:
+    def _tell(self, metric: str, prefix: str) -> None:
         history, state = self.train_loop_obj.train_history, state_of(self.train_loop_obj)
         name = f"{prefix}{metric}"
         if name not in history and metric in history:

@@ -6,7 +6,6 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Self
 
 from compat import quirks
-from compat._console import say
 from compat._ledger import used
 from compat.exceptions import (
     EmptyTargetsError,
@@ -15,6 +14,7 @@ from compat.exceptions import (
     MissingMetricError,
 )
 from compat.experiment._targets import as_array
+from compat.history import _ContentCheck
 
 if TYPE_CHECKING:
     from compat.experiment.combined_packages import MultipleResultPackageWrapper
@@ -25,7 +25,7 @@ _WANTED_HYPERPARAMETERS = ("bash_script_path", "experiment_file_path")
 _ZIP = ".zip"
 
 
-class AbstractResultPackage(ABC):
+class AbstractResultPackage(_ContentCheck, ABC):
     """What a model predicted and how good it was. Subclasses say how good in ``prepare_results_dict``.
 
     Args:
@@ -178,7 +178,7 @@ class AbstractResultPackage(ABC):
         return None
 
     # A hook for subclasses, which few need: abstract it must not be.
-    def set_experiment_dir_path_for_additional_results(  # noqa: B027
+    def set_experiment_dir_path_for_additional_results(
         self,
         project_name: str,
         experiment_name: str,
@@ -236,19 +236,6 @@ class AbstractResultPackage(ABC):
         for pair in paths:
             if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(path, str) for path in pair)):
                 raise InvalidArgumentError(f"{pair!r} in the additional results dump paths is no pair. {wanted}")
-
-    def warn_about_result_data_problem(self, msg: str) -> None:
-        """Print a line about the content, or raise it when the content check is strict.
-
-        Args:
-            msg: What is wrong.
-
-        Raises:
-            InvalidArgumentError: The content check is strict.
-        """
-        if self.strict_content_check:
-            raise InvalidArgumentError(msg)
-        say(msg)
 
     @staticmethod
     def zip_additional_results_dump(source_dir_path: str, zip_path: str) -> str:
