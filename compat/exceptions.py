@@ -14,6 +14,10 @@ The tree::
     |-- EmptyMetricError (IndexError)           a metric whose list in the history is still empty
     |-- LossError (RuntimeError)                a loss that cannot be back-propagated as asked
     |   `-- MissingLossError (KeyError)             no loss for the optimizer whose turn it is
+    |-- DriftError (RuntimeError)               the weights of several processes are no longer the same
+    |-- OutOfStepError (RuntimeError)           the processes of a fit do not make the same calls
+    |-- WorkerError (RuntimeError)              a worker process of a fit failed, was killed, or never started
+    |-- UnpicklableError (PicklingError)        an object that cannot be sent to the worker processes
     |-- DifferenceError (RuntimeError)          a result other than the old library's, in a strict run
     |-- RefusedError (RuntimeError)             a feature that is refused here, with the reason
     |   |-- RefusedImportError (ImportError)        a module that is refused
@@ -30,12 +34,14 @@ working. Catch ``CompatError`` to catch whatever comes from this package and not
 """
 
 from collections.abc import Iterable
+from pickle import PicklingError
 
 __all__ = [
     "CompatError",
     "CompatWarning",
     "ConflictError",
     "DifferenceError",
+    "DriftError",
     "EmptyLoaderError",
     "EmptyMetricError",
     "EmptyTargetsError",
@@ -45,6 +51,7 @@ __all__ = [
     "MissingAttributeError",
     "MissingLossError",
     "MissingMetricError",
+    "OutOfStepError",
     "QuirkWarning",
     "RefusedAttributeError",
     "RefusedError",
@@ -52,6 +59,8 @@ __all__ = [
     "SingleValueError",
     "UndefinedMetricWarning",
     "UnknownNameError",
+    "UnpicklableError",
+    "WorkerError",
     "ZeroArgumentError",
     "raise_problems",
 ]
@@ -111,8 +120,48 @@ class MissingLossError(_KeyedError, LossError):
     """No loss belongs to the optimizer whose turn it is."""
 
 
+class OutOfStepError(CompatError, RuntimeError):
+    """The processes of a fit do not make the same calls, or one waits for another that cannot come.
+
+    Args:
+        message: Which rank did what.
+        culprit: The rank that has failed or hangs, if it is one rank's fault.
+    """
+
+    def __init__(self, message: str = "", culprit: int | None = None) -> None:
+        """Keep who is to blame beside the message."""
+        super().__init__(message)
+        self.culprit = culprit
+
+
 class DifferenceError(CompatError, RuntimeError):
     """The outcome is corrected, and so not the old library's, in a run that was asked to be strict."""
+
+
+class DriftError(CompatError, RuntimeError):
+    """The processes of a fit hold different weights. The message names the first parameter and what to do."""
+
+
+class WorkerError(CompatError, RuntimeError):
+    """A worker process of a fit failed, was killed, or never started. Its own error is ``__cause__``, if it had one.
+
+    Args:
+        message: What happened, with the worker's traceback.
+        rank: The rank that was the cause; ``None`` where it is none of them.
+        exitcode: The exit code of that worker, negative for a signal.
+        signal: The number of the signal that ended it.
+    """
+
+    def __init__(
+        self, message: str = "", *, rank: int | None = None, exitcode: int | None = None, signal: int | None = None
+    ) -> None:
+        """Keep what is known beside the message."""
+        super().__init__(message)
+        self.rank, self.exitcode, self.signal = rank, exitcode, signal
+
+
+class UnpicklableError(CompatError, PicklingError, AttributeError):
+    """An object cannot be sent to the worker processes. The message says where it is, what it is, and what to do."""
 
 
 class RefusedError(CompatError, RuntimeError):
