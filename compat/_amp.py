@@ -9,27 +9,45 @@ import torch
 from compat import _ledger
 from compat.exceptions import InvalidTypeError
 
-__all__ = ["SCALER_OPTIONS", "LoopScaler", "autocast", "scaler_options"]
+__all__ = ["SCALER_OPTIONS", "LoopScaler", "autocast", "readable", "scaler_options"]
 
 SCALER_OPTIONS = ("init_scale", "growth_factor", "backoff_factor", "growth_interval")
 
 _NO_CONTEXT: AbstractContextManager[Any] = nullcontext()
 
 
-def autocast(use_amp: bool, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(use_amp: bool, device: torch.device, dtype: torch.dtype | None = None) -> AbstractContextManager[Any]:
     """Return the context that a loss or a prediction is computed in.
 
     Args:
         use_amp: Whether mixed precision is on.
         device: Where the model is.
+        dtype: The type to compute in, on whatever device and without a scaler; ``None`` leaves it to ``use_amp``.
 
     Returns:
-        CUDA autocast. Where that would change nothing, a context that does nothing and costs nothing.
+        Autocast. Where that would change nothing, a context that does nothing and costs nothing.
     """
+    if dtype is not None:
+        # Inside an autocast of the user's a cache of cast weights would outlive the update of the weights.
+        is_inside = torch.is_autocast_enabled(device.type)
+        return torch.autocast(device.type, dtype=dtype, cache_enabled=False if is_inside else None)
     # A disabled autocast still has work to do inside an autocast of the user's: the old loop switches that off.
     if device.type == "cuda" and (use_amp or torch.is_autocast_enabled("cuda")):
         return torch.autocast("cuda", enabled=use_amp)
     return _NO_CONTEXT
+
+
+def readable(value: Any) -> Any:
+    """Turn bfloat16 into float32, which holds the same numbers: numpy, and so every metric, has no bfloat16.
+
+    Args:
+        value: A tensor, a container of values, or anything else, which is left as it is.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype == torch.bfloat16 else value
+    if isinstance(value, dict):
+        return {key: readable(entry) for key, entry in value.items()}
+    return type(value)(map(readable, value)) if type(value) in (list, tuple) else value
 
 
 def scaler_options(use_amp: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from compat._amp import LoopScaler, autocast, scaler_options
+from compat._amp import LoopScaler, autocast, readable, scaler_options
 
 
 def backward(scaler: LoopScaler, infinite: bool = False) -> torch.optim.SGD:
@@ -117,3 +117,40 @@ def test_autocast_acts_only_where_it_changes_something(
     monkeypatch.setattr(torch, "autocast", Autocast)
     autocast(use_amp, torch.device(device))
     assert opened == ([] if expected is None else [("cuda", expected)])
+
+
+def test_a_type_of_its_own_is_cast_to_on_any_device() -> None:
+    cpu = torch.device("cpu")
+    with autocast(False, cpu, torch.bfloat16):
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+    assert not torch.is_autocast_enabled("cpu")
+    assert autocast(False, cpu) is autocast(True, cpu)
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["ours", "a context that keeps its cache"])
+def test_inside_an_autocast_of_the_users_the_weights_are_not_stale(cached: bool) -> None:
+    """The cache of cast weights is dropped when the outermost autocast ends, and that one is not ours."""
+    layer, inputs = torch.nn.Linear(2, 2, bias=False), torch.ones(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = []
+        for _ in range(2):
+            context = torch.autocast("cpu", torch.bfloat16)
+            with context if cached else autocast(False, torch.device("cpu"), torch.bfloat16):
+                outputs.append(layer(inputs))
+            with torch.no_grad():
+                layer.weight.mul_(2)
+    assert torch.equal(outputs[0], outputs[1]) is cached
+
+
+def test_bfloat16_becomes_what_numpy_can_read() -> None:
+    half = torch.ones(2, dtype=torch.bfloat16)
+    whole, text = torch.ones(2, dtype=torch.float64), "text"
+    result = readable((half, [half, whole], {"a": half, "b": text}))
+    assert isinstance(result, tuple)
+    assert [result[0].dtype, result[1][0].dtype, result[2]["a"].dtype] == [torch.float32] * 3
+    assert torch.equal(result[0].double(), half.double())
+    assert result[1][1] is whole
+    assert result[2]["b"] is text
+    with pytest.raises(TypeError, match="BFloat16"):
+        half.numpy()

@@ -14,9 +14,9 @@ class FacadePrecision(Precision):
     step in it.
 
     Args:
-        use_amp: Whether mixed precision is on.
+        precision: Lightning's name for it.
     """
 
-    def __init__(self, use_amp: bool) -> None:
+    def __init__(self, precision: Literal["32-true", "16-mixed", "bf16-mixed"]) -> None:
         """Name the precision."""
-        self.precision: Literal["16-mixed", "32-true"] = "16-mixed" if use_amp else "32-true"
+        self.precision: Literal["32-true", "16-mixed", "bf16-mixed"] = precision

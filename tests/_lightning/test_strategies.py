@@ -47,15 +47,15 @@ def test_trainer_moves_neither_model_nor_optimizer(fails: bool, monkeypatch: pyt
 
 
 def test_trainer_is_told_the_precision_and_wraps_nothing() -> None:
-    plugin = FacadePrecision(use_amp=True)
+    plugin = FacadePrecision("16-mixed")
     assert plugin.precision == "16-mixed"
     with plugin.train_step_context():
         assert not torch.is_autocast_enabled("cpu")
-    assert FacadePrecision(use_amp=False).precision == "32-true"
+    assert FacadePrecision("32-true").precision == "32-true"
 
 
 def test_trainer_of_a_plan() -> None:
-    trainer = build_trainer(FitPlan(device=torch.device("cpu"), use_amp=True, max_epochs=3))
+    trainer = build_trainer(FitPlan(device=torch.device("cpu"), precision="16-mixed", max_epochs=3))
     assert trainer.precision == "16-mixed"
     assert trainer.max_epochs == 3
     assert trainer.strategy.root_device == torch.device("cpu")
@@ -66,11 +66,11 @@ def test_trainer_of_a_plan() -> None:
 def test_trainer_of_a_data_parallel_plan_has_one_device_and_knows_all() -> None:
     """The devices are named and not used: no GPU is needed."""
     cpu, both = torch.device("cpu"), (torch.device("cuda", 0), torch.device("cuda", 1))
-    trainer = build_trainer(FitPlan(device=cpu, use_amp=False, max_epochs=1, replicas=both))
+    trainer = build_trainer(FitPlan(device=cpu, precision="32-true", max_epochs=1, replicas=both))
     assert isinstance(trainer.strategy, DataParallelStrategy)
     assert trainer.strategy.strategy_name == "data_parallel"
     assert trainer.strategy.root_device == cpu
     assert trainer.strategy.replica_devices == both
     assert trainer.world_size == 1
-    plain = build_trainer(FitPlan(device=cpu, use_amp=False, max_epochs=1))
+    plain = build_trainer(FitPlan(device=cpu, precision="32-true", max_epochs=1))
     assert not isinstance(plain.strategy, DataParallelStrategy)
