@@ -14,6 +14,7 @@ How a call travels::
 
     TrainLoop(...)         train_loop.py          holds the documented signature, state, history, predictions, messages
       .fit(...)        ->  _lightning/plan.py     arguments -> one frozen plan; every refusal is made here
+      gpu_mode='ddp'   ->  _distributed/          each process runs what follows; the results come home to the parent
                        ->  _lightning/trainer.py  plan -> Trainer
                        ->  _lightning/module.py   a LightningModule whose steps call the loop's template methods
                        ->  _lightning/bridge.py   old callbacks <-> Lightning's events, history -> metrics and loggers
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from compat._dropin.importing import install, uninstall
     from compat._dropin.notebook import load_ipython_extension, unload_ipython_extension
     from compat.callbacks.abstract import AbstractCallback
+    from compat.callbacks.ddp import DistributedSamplerSetEpoch, InMultiProcessDataLoad
     from compat.callbacks.debugging import DataSubsetTestRun, FunctionOnTrainLoop, ListRegisteredCallbacks
     from compat.callbacks.evaluation import ModelPerformanceEvaluation
     from compat.callbacks.gradient import (
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         keep_list_transf,
         torch_cat_transf,
     )
+    from compat.ddp import DDPHandler
     from compat.experiment.basic_packages import (
         BinaryClassificationResultPackage,
         ClassificationResultPackage,
@@ -143,7 +146,9 @@ __all__ = [
     "ClassificationResultPackage",
     "ConstantWithWarmupScheduler",
     "CosineWithWarmupScheduler",
+    "DDPHandler",
     "DataSubsetTestRun",
+    "DistributedSamplerSetEpoch",
     "EarlyStopping",
     "F1ScoreMetric",
     "FunctionOnTrainLoop",
@@ -154,6 +159,7 @@ __all__ = [
     "GradientCallbackBase",
     "GradientStatsPrint",
     "HardRestartsCosineWithWarmupScheduler",
+    "InMultiProcessDataLoad",
     "LambdaLRScheduler",
     "LinearWithWarmupScheduler",
     "ListDataset",

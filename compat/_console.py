@@ -24,6 +24,11 @@ def verbose(on: bool = True) -> None:
     _switch["verbose"] = bool(on)
 
 
+def is_verbose() -> bool:
+    """Tell what :func:`verbose` was set to last."""
+    return _switch["verbose"]
+
+
 def is_quiet() -> bool:
     """Tell whether this process keeps silent: switched off, asked to by ``COMPAT_QUIET``, or not rank zero."""
     if not _switch["verbose"] or os.environ.get("COMPAT_QUIET", "").strip().lower() not in _OFF:

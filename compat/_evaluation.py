@@ -15,9 +15,9 @@ from compat import _console
 from compat._loop_state import state_of
 from compat.exceptions import EmptyLoaderError, InvalidArgumentError, InvalidTypeError, MissingAttributeError
 from compat.quirks import QuirkSettings
-from compat.utils import combine_prediction_metadata_batches
 
 __all__ = [
+    "Predictions",
     "batch_size",
     "batch_sizes",
     "check_loader",
@@ -229,7 +229,7 @@ def loss_pass(
     loader: Iterable[Any],
     precision: AbstractContextManager[Any],
     description: str | None,
-) -> tuple[list[Any], list[int]]:
+) -> Iterator[tuple[Any, int]]:
     """Compute the loss of each batch of a loader.
 
     Args:
@@ -238,16 +238,13 @@ def loss_pass(
         precision: The context that each batch is computed in; entered anew for each.
         description: The text before the progress bar; without it there is none.
 
-    Returns:
-        The detached losses in the loader's order, and the number of samples of each batch.
+    Yields:
+        The detached loss of a batch, and its number of samples.
     """
-    losses, samples = [], []
     for batch in _shown(loader, description):
         with precision:
             loss = batch_loss(batch)
-        losses.append(loss.detach())
-        samples.append(batch_size(batch))
-    return losses, samples
+        yield loss.detach(), batch_size(batch)
 
 
 def _shown(loader: Iterable[Any], description: str | None) -> Iterable[Any]:
@@ -259,48 +256,27 @@ def prediction_pass(
     loader: Iterable[Any],
     precision: AbstractContextManager[Any],
     description: str | None,
-    collate: Callable[[Any, Any], Any],
-    transform: Callable[[Any], Any],
     after_batch: Callable[[Any, Any, Any], None] | None,
-    warn: Callable[[str], None],
-) -> Predictions:
-    """Collect the predictions of each batch of a loader.
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Predict each batch of a loader.
 
     Args:
         batch_predictions: Returns predictions, targets and metadata of a batch.
         loader: The batches.
         precision: The context that each batch is computed in; entered anew for each.
         description: The text before the progress bar; without it there is none.
-        collate: Adds a batch's values to what was collected, and returns that.
-        transform: Turns what was collected into the result.
-        after_batch: Called with each batch's values before they are collected.
-        warn: Called with the reason when metadata does not line up.
+        after_batch: Called with each batch's values before they are yielded.
 
-    Returns:
-        Predictions ``(N, ...)``, targets ``(N, ...)`` and metadata of all samples.
-
-    Raises:
-        EmptyLoaderError: The loader held no batch.
+    Yields:
+        Predictions, targets and metadata of one batch.
     """
-    collected: list[Any] = [[], []]
-    metadata = []
-    batches = 0
     for batch in _shown(loader, description):
         with precision:
             output = batch_predictions(batch)
-        y_pred, y_true, batch_metadata = _three(output)
+        values = _three(output)
         if after_batch is not None:
-            after_batch(y_pred, y_true, batch_metadata)
-        collected = [collate(y_pred, collected[0]), collate(y_true, collected[1])]
-        if batch_metadata is not None:
-            metadata.append(batch_metadata)
-        batches += 1
-    if not batches:
-        raise EmptyLoaderError("Cannot predict: the loader held no batch. At least one is needed.")
-    reason = _misaligned(metadata, batches)
-    if reason:
-        warn(reason)
-    return transform(collected[0]), transform(collected[1]), combine_prediction_metadata_batches(metadata)
+            after_batch(*values)
+        yield values
 
 
 def _three(output: Any) -> tuple[Any, Any, Any]:
@@ -311,19 +287,6 @@ def _three(output: Any) -> tuple[Any, Any, Any]:
     if len(values) != 3:
         raise InvalidArgumentError(f"get_predictions returned {len(values)} values. {allowed}")
     return values
-
-
-def _misaligned(metadata: Sequence[Any], batches: int) -> str:
-    """Say why the rows of the joined metadata do not line up with the predictions; nothing if they do."""
-    keys = [tuple(sorted(map(str, entry))) for entry in metadata]
-    if len(set(keys)) > 1:
-        return "get_predictions returned metadata with different keys for different batches, so its rows do not line up"
-    if 0 < len(metadata) < batches:
-        return (
-            f"get_predictions returned None for the metadata of {batches - len(metadata)} of {batches} batches, so the"
-            " rows of the metadata do not line up with the predictions"
-        )
-    return ""
 
 
 def to_cpu(value: Any) -> Any:

@@ -7,6 +7,7 @@ Every entry knows the lines of the user's code that led to it. Nothing is shared
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from compat.exceptions import DifferenceError
 __all__ = [
     "Entry",
     "Place",
+    "absorb",
     "called",
     "clear",
     "entries",
@@ -27,6 +29,7 @@ __all__ = [
     "used",
     "user_frame",
     "watch",
+    "watched",
 ]
 
 _PLACES = 10
@@ -133,6 +136,22 @@ def unwatch() -> None:
     _ledger.watching = _ledger.strict = False
 
 
+def watched() -> tuple[bool, bool]:
+    """Tell whether somebody watches, and whether the watch is strict."""
+    return _ledger.watching, _ledger.strict
+
+
+def absorb(others: Iterable[Entry]) -> None:
+    """Take over what happened in a process that worked for this one, as if at the line of the program that runs now.
+
+    Args:
+        others: What :func:`entries` returned there.
+    """
+    for entry in others:
+        if entry.kind == "quirk" or _ledger.watching:
+            _note((entry.feature, entry.kind, entry.mode), entry.detail, entry.count)
+
+
 def clear(kind: str = "") -> None:
     """Forget what happened.
 
@@ -206,13 +225,13 @@ def called(path: str) -> None:
         used(path)
 
 
-def _note(key: tuple[str, str, str], detail: str) -> None:
+def _note(key: tuple[str, str, str], detail: str, count: int = 1) -> None:
     _, file, line = user_frame()
     with _ledger.lock:
         record = _ledger.records.setdefault(key, _Record(detail))
-        record.count += 1
+        record.count += count
         if (file, line) in record.places or len(record.places) < _PLACES:
-            record.places[file, line] = record.places.get((file, line), 0) + 1
+            record.places[file, line] = record.places.get((file, line), 0) + count
 
 
 def _path_of(what: object) -> str:
@@ -228,7 +247,8 @@ def _path_of(what: object) -> str:
 def _own_path(what: object) -> str:
     """Return the path of a public class or function of this package, nothing for any other."""
     module, name = getattr(what, "__module__", None) or "", getattr(what, "__qualname__", "")
-    is_ours = module.split(".")[0] == _OURS and not name.startswith("_") and "<" not in name
+    path = module.split(".")
+    is_ours = path[0] == _OURS and "<" not in name and not any(part.startswith("_") for part in (*path, name))
     return f"{module}.{name}" if is_ours else ""
 
 

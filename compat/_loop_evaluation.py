@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from compat import _evaluation, _ledger
-from compat._amp import autocast
+from compat import _collection, _evaluation, _ledger
+from compat._amp import autocast, readable
+from compat._distributed import together
 from compat._evaluation import Predictions
 from compat._loop_state import LoopState
 from compat.callbacks.handler import CallbacksHandler
@@ -80,14 +81,10 @@ class LoopEvaluation:
         self._compat.loader_used(data_loader)
         with _evaluation.evaluating(self.model, self._compat.quirks):
             _evaluation.check_loader(data_loader, f"evaluate the loss{_shown_type(dataset_info)}")
-            losses, samples = _evaluation.loss_pass(
-                lambda batch: _evaluated_batch_loss(self, batch),
-                data_loader,
-                autocast(self.use_amp, self.device),
-                _bar(self, f"Loss evaluation{_shown_type(dataset_info)}"),
-            )
+            losses, samples = _losses(self, data_loader, dataset_info)
             weighted = self._compat.quirks.fixed("Q19")
-            loss = self.parse_loss(_evaluation.weighted_by_samples(losses, samples) if weighted else losses)
+            with self._compat.gathered():
+                loss = self.parse_loss(_evaluation.weighted_by_samples(losses, samples) if weighted else losses)
             if _evaluation.means_differ(losses, samples):
                 self._compat.quirks.met("Q19")
         return _evaluation.to_cpu(loss) if move_to_cpu else loss
@@ -138,25 +135,13 @@ class LoopEvaluation:
         _note_use(self, "predict_with_model")
         _evaluation.to_device(self, with_criterion=False)
         self._compat.loader_used(data_loader)
-        tell = self.callbacks_handler.execute_after_batch_prediction
         with _evaluation.evaluating(self.model, self._compat.quirks):
             _evaluation.check_loader(data_loader, f"predict{_shown_type(dataset_info)}")
-            results = _evaluation.prediction_pass(
-                lambda batch: _batch_predictions(self, batch),
-                data_loader,
-                autocast(self.use_amp, self.device),
-                _bar(self, f"Making predictions{_shown_type(dataset_info)}"),
-                self.collate_batch_pred_fn,
-                self.pred_transform_fn,
-                (lambda y_pred, y_true, metadata: tell(y_pred, y_true, metadata, dataset_info))
-                if execute_callbacks
-                else None,
-                lambda reason: self._compat.quirks.met("Q40", reason),
-            )
+            results = _predictions(self, data_loader, execute_callbacks, move_to_cpu, dataset_info)
         return _on_cpu(self, results) if move_to_cpu else results
 
     def parse_loss(self, loss_record: Sequence[Any]) -> Any:
-        """Average the losses of batches, in float64.
+        """Average the losses of batches, in float64; in a fit of several processes those of all of them.
 
         Args:
             loss_record: One loss a batch: scalar tensors, or ``MultiLoss``.
@@ -167,6 +152,7 @@ class LoopEvaluation:
         Raises:
             EmptyLoaderError: There is no loss to average.
         """
+        loss_record, _ = together.gathered(self, list(loss_record), None)
         if not len(loss_record):
             raise EmptyLoaderError("No batch gave a loss to average. The loader must hold at least one batch.")
         if not isinstance(loss_record[0], MultiLoss):
@@ -203,6 +189,61 @@ class LoopEvaluation:
         return dict(value.get_loss_dict()) if isinstance(value, MultiLoss) else value
 
 
+def _losses(loop: LoopEvaluation, loader: Any, dataset_info: Any) -> tuple[list[Any], list[int]]:
+    """Compute the losses of all batches, and count their samples."""
+    with together.evaluation(loop, loader, _call("evaluate_model_loss", "evaluate_loss", dataset_info)) as part:
+        pairs = _evaluation.loss_pass(
+            lambda batch: _evaluated_batch_loss(loop, batch),
+            part.batches,
+            autocast(loop.use_amp, loop.device, loop._compat.autocast_dtype),
+            _bar(loop, f"Loss evaluation{_shown_type(dataset_info)}"),
+        )
+        everyone = list(part.everyone(pairs))
+    losses = [loss if part.is_alone else together.on_device(loss, loop.device) for loss, _ in everyone]
+    return losses, [samples for _, samples in everyone]
+
+
+def _predictions(
+    loop: LoopEvaluation, loader: Any, execute_callbacks: bool, move_to_cpu: bool, dataset_info: Any
+) -> Predictions:
+    """Predict all batches, and put them together."""
+    tell = loop.callbacks_handler.execute_after_batch_prediction
+    with together.evaluation(loop, loader, _call("predict_with_model", "predict", dataset_info)) as part:
+        outputs = _evaluation.prediction_pass(
+            lambda batch: _batch_predictions(loop, batch),
+            part.batches,
+            autocast(loop.use_amp, loop.device, loop._compat.autocast_dtype),
+            _bar(loop, f"Making predictions{_shown_type(dataset_info)}"),
+            (lambda y_pred, y_true, metadata: tell(y_pred, y_true, metadata, dataset_info))
+            if execute_callbacks
+            else None,
+        )
+        # On the CPU the device's memory does not grow with the data set, and other processes can be told.
+        moved = _collection.Moved(not part.is_alone or (move_to_cpu and _only_puts_together(loop)))
+        results = _collection.collected(
+            moved.back(part.everyone(moved.away(outputs))),
+            loop.collate_batch_pred_fn,
+            loop.pred_transform_fn,
+            lambda reason: loop._compat.quirks.met("Q40", reason),
+            _collection.rows_of(part.whole),
+        )
+    return results if move_to_cpu else moved.restored(results, loop.device)
+
+
+def _only_puts_together(loop: LoopEvaluation) -> bool:
+    """Tell whether predictions are only collected: what else a function does to them may depend on their device."""
+    functions = (loop.collate_batch_pred_fn, loop.pred_transform_fn)
+    return all(getattr(function, "__module__", "") == "compat.data" for function in functions)
+
+
+def _call(general: str, stored: str, dataset_info: Any) -> str:
+    """Name the call that an evaluation is for, as the user may have made it."""
+    data = dataset_info.get("type") if isinstance(dataset_info, dict) else None
+    if data in _STORED:
+        return f"{stored}_on_{data}_set()"
+    return f"{general}()"
+
+
 def _evaluated_batch_loss(loop: LoopEvaluation, batch: Any) -> Any:
     if loop.batch_model_feed_def is None:
         loss = loop.model.get_loss_eval(batch, loop.criterion, loop.device)
@@ -213,8 +254,10 @@ def _evaluated_batch_loss(loop: LoopEvaluation, batch: Any) -> Any:
 
 def _batch_predictions(loop: LoopEvaluation, batch: Any) -> Any:
     if loop.batch_model_feed_def is None:
-        return loop.model.get_predictions(batch, loop.device)
-    return loop.batch_model_feed_def.get_predictions(loop.model, batch, loop.device)
+        output = loop.model.get_predictions(batch, loop.device)
+    else:
+        output = loop.batch_model_feed_def.get_predictions(loop.model, batch, loop.device)
+    return output if loop._compat.autocast_dtype is None else readable(output)
 
 
 def _sorted(names: list[Any]) -> list[Any]:
@@ -275,6 +318,10 @@ def _stored(loop: LoopEvaluation, what: str, force: bool, compute: Callable[[], 
     store, index = loop.prediction_store, loop.total_iteration_idx
     if not force and getattr(store, f"has_{what}")(index):
         return getattr(store, f"get_{what}")(index)
+    ranks = loop._compat.ranks
+    if ranks is not None and ranks.alone:
+        # The other processes would look for it in vain, and so make it while this one does not.
+        return compute()
     outer, loop._compat.storing = loop._compat.storing, True
     try:
         result = compute()

@@ -13,6 +13,10 @@ from compat.quirks import QuirkSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
+
+    from compat._distributed.ranks import Ranks
+    from compat._lightning.flags import Flags
     from compat._lightning.module import LoopModule
     from compat._lightning.trainer import Trainer
 
@@ -64,6 +68,8 @@ class LoopState:
 
     Attributes:
         quirks: Which oddities of the old loop are kept or fixed.
+        flags: What ``lightning_args`` asks for. Set by the loop's constructor.
+        autocast_dtype: The type that losses and predictions are computed in, ``None`` where ``use_amp`` decides.
         mean_losses: With a ``MultiLoss``, the mean over its losses, beside the history and under the plain keys.
         last_update_skipped: Whether the gradient scaler skipped the last update.
         trainer: Lightning's Trainer of the running or last fit, ``None`` before the first.
@@ -82,12 +88,18 @@ class LoopState:
         given_back: Loaders, by the loop's attribute, that stand where the other mode of quirk Q78 has another one, with
             what is to be said when one is used.
         storing: Whether an evaluation runs to be stored, and so was not asked for by itself.
+        ranks: The other processes of the running fit; ``None`` while this one trains alone.
+        local_size: The number of its processes on this machine.
+        built_here: The loaders that this process has built for itself.
+        is_gathered: Whether the losses to be averaged are those of all processes already.
         after_fit: What is to run when the running fit is over; ``None`` while none runs.
     """
 
     def __init__(self, quirks: Mapping[str, str] | None = None) -> None:
         """Start with nothing trained."""
         self.quirks = QuirkSettings(quirks)
+        self.flags: Flags
+        self.autocast_dtype: torch.dtype | None = None
         self.mean_losses: dict[str, list[float]] = {}
         self.last_update_skipped = False
         self.trainer: Trainer | None = None
@@ -106,11 +118,16 @@ class LoopState:
         self._reads_with_loss = False
         self.given_back: dict[str, tuple[Any, str]] = {}
         self.storing = False
+        self.ranks: Ranks | None = None
+        self.local_size = 1
+        self.built_here: list[Any] = []
+        self.is_gathered = False
         self.after_fit: ExitStack | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the Trainer out of copies: it belongs to a fit of this process."""
-        return {**self.__dict__, "trainer": None, "lightning_module": None, "after_fit": None}
+        gone: dict[str, Any] = {"trainer": None, "lightning_module": None, "after_fit": None, "ranks": None}
+        return {**self.__dict__, **gone, "built_here": []}
 
     @contextmanager
     def reading_with_loss(self, is_with_loss: Any) -> Iterator[None]:
@@ -144,6 +161,15 @@ class LoopState:
         """
         for name in [name for name, (other, _) in self.given_back.items() if other is loader and loader is not None]:
             self.quirks.met("Q78", self.given_back.pop(name)[1])
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Hold an average of losses that have been gathered from all processes."""
+        outer, self.is_gathered = self.is_gathered, True
+        try:
+            yield
+        finally:
+            self.is_gathered = outer
 
     def run_after_fit(self, action: "Callable[[], None]") -> None:
         """Run something when the running fit is over, however it ends.

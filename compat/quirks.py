@@ -30,6 +30,7 @@ __all__ = [
     "counts",
     "is_fixed",
     "met",
+    "modes",
     "reset",
     "set",
     "themes",
@@ -146,6 +147,11 @@ def check_environment() -> None:
         InvalidArgumentError: An id without a switch, or a mode other than ``kept`` and ``fixed``.
     """
     _from_environment(os.environ.get(_ENVIRONMENT, ""))
+
+
+def modes() -> dict[str, str]:
+    """Return what :func:`set` was given in this process."""
+    return dict(_process)
 
 
 def is_fixed(quirk: str) -> bool:

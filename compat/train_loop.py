@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 
-from compat import _console, _data_parallel, _evaluation
+from compat import _console, _evaluation
 from compat._amp import LoopScaler, autocast, scaler_options
+from compat._distributed import together
 from compat._lightning import course, plan, steps, tally
+from compat._lightning.counting import training_steps
 from compat._loop_evaluation import LoopEvaluation
+from compat._loop_parallel import LoopParallel
 from compat._loop_state import FromState, LoopState
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.handler import CallbacksHandler
@@ -32,7 +35,7 @@ from compat.schedulers.basic import AbstractScheduler
 __all__ = ["TrainLoop"]
 
 
-class TrainLoop(LoopEvaluation):
+class TrainLoop(LoopEvaluation, LoopParallel):
     """Trains a model the way the old library's loop did, on Lightning's Trainer.
 
     Args:
@@ -47,10 +50,12 @@ class TrainLoop(LoopEvaluation):
         end_auto_eval: Whether to evaluate the losses at the end of an epoch; ``n`` for every n-th epoch.
         lazy_experiment_save: Whether callbacks that save wait for something to save.
         print_callbacks: Whether ``fit`` lists the registered callbacks.
-        gpu_mode: ``single``, or ``dp`` for ``torch.nn.DataParallel``; ``fit`` refuses ``ddp`` in this version.
+        gpu_mode: ``single``, ``dp`` for ``torch.nn.DataParallel``, or ``ddp`` for several processes.
         cuda_device_idx: The CUDA device; ``None`` for the current one. Without CUDA it is ignored.
         use_amp: ``True`` for mixed precision on CUDA, or a dict of options of the gradient scaler.
         quirks: Which oddities of the old loop to keep or to fix, as in ``{"Q01": "fixed"}``.
+        lightning_args: What the Trainer is asked for: ``strategy``, ``precision``, ``devices``, ``num_nodes`` and
+            ``accelerator``, as in ``{"precision": "bf16-mixed"}``.
 
     Attributes:
         epoch: Index of the running or last epoch. Changed by the engine, and by callbacks that resume.
@@ -70,8 +75,9 @@ class TrainLoop(LoopEvaluation):
         lightning_module: The module that this Trainer runs.
 
     Raises:
-        InvalidTypeError: The model is of the wrong kind, or ``use_amp`` has an unknown key.
-        InvalidArgumentError: No such ``gpu_mode``, CUDA device or quirk.
+        InvalidTypeError: The model is of the wrong kind, or ``use_amp`` or ``lightning_args`` has an unknown key.
+        InvalidArgumentError: No such ``gpu_mode``, CUDA device or quirk, or ``lightning_args`` contradicts another one.
+        RefusedError: ``lightning_args`` asks for something that is not served.
     """
 
     trainer = FromState("trainer")
@@ -95,10 +101,12 @@ class TrainLoop(LoopEvaluation):
         use_amp: bool | Mapping[str, Any] = False,
         *,
         quirks: Mapping[str, str] | None = None,
+        lightning_args: Mapping[str, Any] | None = None,
     ) -> None:
         """Check the arguments and set up the state."""
-        plan.check_construction(model, use_amp, gpu_mode, cuda_device_idx)
+        flags = plan.check_construction(model, use_amp, gpu_mode, cuda_device_idx, lightning_args)
         self._compat = LoopState(quirks)
+        self._compat.flags, self._compat.autocast_dtype = flags, flags.autocast_dtype
         wrapped = isinstance(model, ModelWrap)
         self.model: Any = model.model if wrapped else model
         self.batch_model_feed_def: Any = model.batch_model_feed_def if wrapped else None
@@ -114,10 +122,10 @@ class TrainLoop(LoopEvaluation):
         self.print_callbacks = print_callbacks
         self.num_optimizers = len(optimizer) if isinstance(optimizer, MultiOptimizer) else 1
         self.gpu_mode = gpu_mode
-        self.use_amp = course.amp_is_on(self._compat.quirks, use_amp)
+        self.use_amp = course.amp_is_on(self._compat.quirks, flags.use_amp or use_amp)
         self.amp_scaler_init = scaler_options(use_amp)
         self.amp_scaler: torch.amp.GradScaler = LoopScaler(enabled=self.use_amp, **self.amp_scaler_init)
-        self.device = plan.device_of(cuda_device_idx)
+        self.device = plan.device_of(cuda_device_idx, flags)
         self.experiment_timestamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         self.loss_batch_accum: list[Any] = []
         self.epoch = 0
@@ -154,7 +162,8 @@ class TrainLoop(LoopEvaluation):
             num_iterations: The number of batches to stop after, in place of ``num_epochs``.
             callbacks: Callbacks to register, beside those of earlier fits.
             grad_accumulation: The number of batches whose gradients make one update.
-            kwargs: Ignored, with a warning; ``gpu_mode='dp'`` takes ``dp_model_args``.
+            kwargs: Ignored, with a warning; ``gpu_mode='dp'`` takes ``dp_model_args``, and ``gpu_mode='ddp'`` what
+                :meth:`_train_ddp` lists.
 
         Returns:
             The trained model, in ``train()`` mode, on ``self.device``; with ``gpu_mode='dp'`` its parallel wrapper.
@@ -162,12 +171,16 @@ class TrainLoop(LoopEvaluation):
         Raises:
             InvalidArgumentError: A value that is not allowed. Nothing is changed then.
             InvalidTypeError: An object of the wrong kind. Nothing is changed then.
-            RefusedError: ``gpu_mode`` is ``ddp``.
+            WorkerError: With ``gpu_mode='ddp'``, a process failed. The message names it, and says why.
         """
         to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation, kwargs)
         if self.gpu_mode == "dp":
             plan.note_arguments(self, callbacks, ())
             return self._train_dp(num_epochs, num_iterations, to_register, grad_accumulation, **kwargs)
+        if self.gpu_mode == "ddp":
+            plan.note_arguments(self, callbacks, ())
+            settings = plan.ddp_arguments(self, kwargs)
+            return self._train_ddp(num_epochs, num_iterations, to_register, grad_accumulation, **settings)
         plan.note_arguments(self, callbacks, kwargs)
         return self._train(num_epochs, num_iterations, callbacks=to_register, grad_accumulation=grad_accumulation)
 
@@ -210,65 +223,6 @@ class TrainLoop(LoopEvaluation):
             _engine().fit(self, plan.plan_fit(self))
         return self.model
 
-    def _train_dp(
-        self,
-        num_epochs: int,
-        num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None = None,
-        grad_accumulation: int = 1,
-        dp_model_args: dict[str, Any] | None = None,
-    ) -> Any:
-        """Wrap the model for several devices, unless it is wrapped, and train it.
-
-        Args:
-            num_epochs: The epoch to stop before.
-            num_iterations: The number of batches to stop after.
-            callbacks: Callbacks to register, which meet the wrapper.
-            grad_accumulation: The number of batches whose gradients make one update.
-            dp_model_args: Arguments of ``torch.nn.DataParallel``, such as ``device_ids``.
-
-        Returns:
-            The wrapper, which the loop keeps as its model.
-
-        Raises:
-            InvalidTypeError: ``dp_model_args`` is no dict, or has an unknown key.
-            MissingAttributeError: The model lists an attribute for transfer that it does not have.
-        """
-        self.model = _data_parallel.data_parallel(self.model, dp_model_args)
-        self.device = _data_parallel.root_device(self.model, self.device)
-        return self._train(num_epochs, num_iterations, callbacks=callbacks, grad_accumulation=grad_accumulation)
-
-    def _train_ddp(
-        self,
-        num_epochs: int,
-        num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None = None,
-        grad_accumulation: int = 1,
-        ddp_model_args: dict[str, Any] | None = None,
-        in_process_data_load: Any = None,
-        num_nodes: int = 1,
-        node_rank: int = 0,
-        num_gpus: int = torch.cuda.device_count(),
-        backend: str = "nccl",
-        init_method: str = "env://",
-        on_gpu: bool = True,
-    ) -> Any:
-        """Refuse, with a ``RefusedError``: this version trains in one process."""
-        raise plan.refuse_gpu_mode("ddp")
-
-    def _spawn_fit(
-        self,
-        gpu: int,
-        ddp_args: dict[str, Any],
-        num_epochs: int,
-        num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None,
-        grad_accumulation: int,
-        in_process_data_load: Any,
-    ) -> None:
-        """Refuse, with a ``RefusedError``: this version trains in one process."""
-        raise plan.refuse_gpu_mode("ddp")
-
     def _calculate_batch_loss(self, batch_data: Any) -> Any:
         """Compute the loss of a training batch and record it.
 
@@ -282,10 +236,10 @@ class TrainLoop(LoopEvaluation):
             InvalidTypeError: ``get_loss`` returned something that cannot be divided.
             MissingAttributeError: ``get_loss`` returned a plain number.
         """
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and self._compat.autocast_dtype is None:
             loss_batch, scaled = course.batch_loss(self, batch_data)
         else:
-            with autocast(self.use_amp, self.device):
+            with autocast(self.use_amp, self.device, self._compat.autocast_dtype):
                 loss_batch, scaled = course.batch_loss(self, batch_data)
         self.loss_batch_accum.append(loss_batch.detach())
         if self._compat.sample_counts is not None:
@@ -356,10 +310,11 @@ class TrainLoop(LoopEvaluation):
 
     def auto_execute_end_of_epoch(self) -> None:
         """Put the losses of the epoch into the history: those seen while training, then those evaluated now."""
-        record, state = self.loss_batch_accum, self._compat
-        if state.sample_counts is not None:
-            record = _evaluation.weighted_by_samples(record, state.sample_counts)
-        loss_parsed = self.parse_loss(record)
+        record, samples = together.gathered(self, self.loss_batch_accum, self._compat.sample_counts)
+        if samples is not None:
+            record = _evaluation.weighted_by_samples(record, samples)
+        with self._compat.gathered():
+            loss_parsed = self.parse_loss(record)
         tally.losses_averaged(self, self.loss_batch_accum)
         self._print_save_loss(
             loss_parsed,
@@ -436,7 +391,7 @@ class TrainLoop(LoopEvaluation):
         """
         if self.num_iterations is None or self.num_epochs is None:
             raise InvalidTypeError("get_num_training_steps() needs the target of a fit. Call it from a callback.")
-        return plan.training_steps(self, self.num_epochs, self.num_iterations)
+        return training_steps(self, self.num_epochs, self.num_iterations)
 
 
 @cache

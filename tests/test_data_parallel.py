@@ -252,7 +252,7 @@ def test_autocast_is_on_in_the_models_code_and_not_round_the_rest(monkeypatch: p
     loop.fit(num_epochs=1)
     assert not any(states)
     states.clear()
-    monkeypatch.setattr(train_loop, "autocast", lambda on, device: torch.autocast("cpu", torch.bfloat16))
+    monkeypatch.setattr(train_loop, "autocast", lambda on, device, dtype: torch.autocast("cpu", torch.bfloat16))
     loop.device = torch.device("meta")
     loss = loop._calculate_batch_loss(batches()[0])
     assert states == [True]

@@ -71,4 +71,12 @@ def unknown_arguments(names: Iterable[str]) -> str:
 
 
 _FIT_ARGUMENTS = ("num_epochs", "num_iterations", "callbacks", "grad_accumulation")
-_LOOP_ARGUMENTS = ("gpu_mode", "cuda_device_idx", "use_amp", "end_auto_eval", "print_callbacks", "quirks")
+_LOOP_ARGUMENTS = (
+    "gpu_mode",
+    "cuda_device_idx",
+    "use_amp",
+    "end_auto_eval",
+    "print_callbacks",
+    "quirks",
+    "lightning_args",
+)

@@ -8,7 +8,10 @@ import torch
 
 from compat import _evaluation
 from compat._amp import LoopScaler
+from compat._distributed.gradients import Door, check_drift, checksums, unwrapped
+from compat._distributed.sharding import ShardedDoor, made_whole
 from compat._lightning import plan, steps
+from compat._lightning.counting import epochs_for
 from compat._loop_state import Inherited, Target
 from compat.exceptions import raise_problems
 from compat.quirks import QuirkSettings
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
 
 __all__ = [
+    "agree",
     "amp_is_on",
     "auto_eval",
     "batch_loss",
     "begin",
     "divisor",
     "epochs_to_run",
+    "keep_step",
     "reached",
     "running",
 ]
@@ -113,7 +118,7 @@ def _retarget(loop: "TrainLoop") -> None:
     """Find the epoch that a target of iterations stops before; it stays open while the loader has no length."""
     state = loop._compat
     target, length = state.target, _evaluation.length_of(loop.train_loader)
-    epochs = plan.epochs_for(target.num_iterations, length) if length else None
+    epochs = epochs_for(target.num_iterations, length) if length else None
     if epochs is not None and state.quirks.fixed("Q02"):
         epochs += loop.epoch
     state.target = Target(epochs, target.num_iterations, target.base)
@@ -163,7 +168,7 @@ def _retarget_to_swapped_loader(loop: "TrainLoop") -> None:
         return
     # More epochs than needed do no harm: the iterations end the fit.
     base = loop.epoch if state.quirks.fixed("Q02") else 0
-    falls_short = bool(length) and before < base + plan.epochs_for(iterations, length or 1)
+    falls_short = bool(length) and before < base + epochs_for(iterations, length or 1)
     if state.quirks.fixed("Q03"):
         _retarget(loop)
     if falls_short:
@@ -205,7 +210,7 @@ def _batches_in_all(loop: "TrainLoop", length: int | None) -> int | None:
     iterations, trained = loop._compat.target.num_iterations, loop._compat.inherited.batches
     if not length:
         return iterations - trained if iterations > trained else None
-    in_epochs = max(plan.epochs_for(iterations, length) - loop.epoch, 0) * length
+    in_epochs = max(epochs_for(iterations, length) - loop.epoch, 0) * length
     return min(iterations - trained, in_epochs) if iterations > trained else in_epochs
 
 
@@ -232,6 +237,39 @@ def _warn_of_averages(loop: "TrainLoop", epochs: int) -> None:
 def _reaches_the_end_of_an_epoch(loop: "TrainLoop", batches: int) -> bool:
     last = loop._compat.target.last_batch
     return last < 0 or last - loop.total_iteration_idx >= batches
+
+
+def keep_step(loop: "TrainLoop", point: str) -> None:
+    """Let the processes of a fit meet where hooks are over, so that one that did something alone is noticed there.
+
+    Args:
+        loop: The facade; a fit of one process meets nobody.
+        point: What all of them go on to.
+
+    Raises:
+        OutOfStepError: One of them has not come for the same.
+    """
+    if loop._compat.ranks is not None:
+        loop._compat.ranks.meet(point)
+
+
+def agree(loop: "TrainLoop") -> None:
+    """Let the processes of a fit agree at the end of an epoch: whether one of them stops, and that none has drifted.
+
+    Args:
+        loop: The facade; in a fit of one process there is nothing to agree on.
+
+    Raises:
+        DriftError: The processes hold different weights.
+    """
+    ranks = loop._compat.ranks
+    if ranks is None:
+        return
+    model = unwrapped(made_whole(loop.model))
+    mine = (bool(loop.early_stop), checksums(model))
+    stops, sums = zip(*ranks.exchange(f"the end of epoch {loop.epoch}", mine), strict=True)
+    check_drift((name for name, _ in model.named_parameters()), sums)
+    loop.early_stop = loop.early_stop or any(stops)
 
 
 def reached(loop: "TrainLoop") -> bool:
@@ -300,6 +338,9 @@ def batch_loss(loop: "TrainLoop", batch_data: Any) -> tuple[Any, Any]:
     """
     if loop.batch_model_feed_def is None:
         loss = loop.model.get_loss(batch_data, loop.criterion, loop.device)
+    elif isinstance(loop.model, Door | ShardedDoor):
+        feed = loop.batch_model_feed_def.get_loss
+        loss = loop.model.through(feed, loop.model, batch_data, loop.criterion, loop.device)
     else:
         loss = loop.batch_model_feed_def.get_loss(loop.model, batch_data, loop.criterion, loop.device)
     if loop.grad_accumulation == 1 and type(loss) is torch.Tensor and loop._compat.own_loss_verbs:

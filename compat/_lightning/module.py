@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 
 from compat import _console
+from compat._distributed.gradients import after_backward, share_buffers, unwrapped
+from compat._distributed.sharding import made_whole
 from compat._lightning import cadence, course, steps, tally
 from compat._lightning.surroundings import Surroundings
 from compat.losses import MultiOptimizer
@@ -99,6 +101,7 @@ class LoopModule(LightningModule):
         self._surroundings.give_back()
         with carried():
             loop.callbacks_handler.execute_train_begin()
+            course.keep_step(loop, "the first epoch")
             loop.callbacks_handler.check_gradient_hooks()
             start, stop = course.epochs_to_run(loop)
         self.model = loop.model
@@ -126,6 +129,7 @@ class LoopModule(LightningModule):
     def _train_epoch(self, count: cadence.BatchCounter) -> None:
         loop = self.loop
         batch, watched, last_batch = None, is_watched(loop), loop._compat.target.last_batch
+        ranks = loop._compat.ranks
         try:
             shown = loop.is_main_process()
             batches = _console.progress(loop.train_loader, "Training") if shown else loop.train_loader
@@ -134,6 +138,8 @@ class LoopModule(LightningModule):
                 count.batches = iteration + 1
                 if watched:
                     count.flush()
+                if ranks is not None:
+                    ranks.at(f"batch {iteration} of epoch {loop.epoch}", loop.total_iteration_idx + 1)
                 count.updates += train_batch(loop, batch)
                 if loop.total_iteration_idx == last_batch:
                     break
@@ -184,6 +190,7 @@ def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
         rule = "=" * 80
         _console.say(f"\n\n{rule}\n{rule}\nEpoch: {epoch}")
     loop.callbacks_handler.execute_epoch_begin()
+    course.keep_step(loop, f"the batches of epoch {epoch}")
     tally.epoch_began(loop)
 
 
@@ -197,9 +204,14 @@ def end_epoch(loop: "TrainLoop") -> bool:
         Whether it was the last one of this fit.
     """
     tally.epoch_trained(loop)
+    if loop._compat.ranks is not None:
+        loop._compat.ranks.at(f"the end of epoch {loop.epoch}", loop.total_iteration_idx)
+        # A callback that runs in one process alone evaluates the model that all have.
+        share_buffers(unwrapped(made_whole(loop.model)))
     loop.auto_execute_end_of_epoch()
     loop.callbacks_handler.execute_epoch_end()
     loop.message_service.end_of_epoch_trigger()
+    course.agree(loop)
     reached = course.reached(loop)
     loop._compat.epoch_ran = not reached or loop.iteration == len(loop.train_loader) - 1
     if loop.early_stop:
@@ -246,6 +258,8 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
 
 def _backward(loop: "TrainLoop", loss: Any, optimizer_idx: int) -> None:
     loop._backward_pass(loss, optimizer_idx)
+    if loop._compat.ranks is not None:
+        after_backward(loop.model, loop._compat.ranks.size)
     if loop.grad_cb_used:
         loop.callbacks_handler.execute_gradient_update(optimizer_idx)
 

@@ -4,25 +4,26 @@ Phases: 1. ``check_construction`` reads the constructor's arguments; 2. ``check_
 with the loop's attributes, which may have been reassigned in between; 3. ``plan_fit`` freezes what the Trainer needs.
 """
 
-import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 
-from compat import _ledger
 from compat._amp import scaler_options
+from compat._distributed.failures import check_main_guard
 from compat._evaluation import check_loader, length_of
 from compat._lightning.arguments import data_parallel_problems, replicas, unknown_arguments
+from compat._lightning.flags import Flags, PrecisionName, ddp_settings, precision_of, read_flags
+from compat._lightning.processes import ddp_problems
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.handler import _as_list
 from compat.exceptions import (
     CompatError,
     InvalidArgumentError,
     InvalidTypeError,
-    RefusedError,
     ZeroArgumentError,
     raise_problems,
 )
@@ -35,20 +36,41 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FitPlan",
+    "Processes",
     "auto_eval",
     "check_construction",
     "check_fit",
+    "ddp_arguments",
     "device_of",
-    "epochs_for",
     "is_own",
     "loader_problems",
     "note_arguments",
     "plan_fit",
-    "refuse_gpu_mode",
-    "training_steps",
 ]
 
 GPU_MODES = ("single", "dp", "ddp")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a fit, seen from one of them.
+
+    Attributes:
+        rank: Its index among all.
+        size: Their number.
+        local_size: Their number on its machine.
+        backend: What they talk by.
+    """
+
+    rank: int
+    size: int
+    local_size: int
+    backend: str
+
+    @property
+    def nodes(self) -> int:
+        """The number of machines."""
+        return self.size // self.local_size
 
 
 @dataclass(frozen=True)
@@ -57,15 +79,17 @@ class FitPlan:
 
     Attributes:
         device: Where the model trains.
-        use_amp: Whether mixed precision is on.
+        precision: Lightning's name for the precision.
         max_epochs: An upper bound for the Trainer to start with; the real range is read after ``on_train_begin``.
         replicas: The devices of a data parallel model, none without CUDA; ``None`` if the model is not parallel.
+        processes: This process among those of the fit; ``None`` if it trains alone.
     """
 
     device: torch.device
-    use_amp: bool
+    precision: PrecisionName
     max_epochs: int
     replicas: tuple[torch.device, ...] | None = None
+    processes: Processes | None = None
 
     @property
     def accelerator(self) -> str:
@@ -87,10 +111,25 @@ def plan_fit(loop: "TrainLoop") -> FitPlan:
         device = torch.device("cuda", torch.cuda.current_device())
     # At least one epoch: with none Lightning would fire no hook, and the old loop runs begin and end all the same.
     max_epochs = max(1, loop._compat.target.num_epochs or 1)
-    return FitPlan(device=device, use_amp=loop.use_amp, max_epochs=max_epochs, replicas=replicas(loop))
+    return FitPlan(
+        device=device,
+        precision=precision_of(loop),
+        max_epochs=max_epochs,
+        replicas=replicas(loop),
+        processes=_processes(loop),
+    )
 
 
-def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx: Any) -> None:
+def _processes(loop: "TrainLoop") -> Processes | None:
+    ranks = loop._compat.ranks
+    if ranks is None:
+        return None
+    return Processes(ranks.rank, ranks.size, loop._compat.local_size, dist.get_backend())
+
+
+def check_construction(
+    model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx: Any, lightning_args: Any = None
+) -> Flags:
     """Check the constructor's arguments, all of them, and raise once.
 
     Args:
@@ -98,10 +137,15 @@ def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx:
         use_amp: ``TrainLoop(use_amp=)``.
         gpu_mode: ``TrainLoop(gpu_mode=)``.
         cuda_device_idx: ``TrainLoop(cuda_device_idx=)``.
+        lightning_args: ``TrainLoop(lightning_args=)``.
+
+    Returns:
+        What ``lightning_args`` asks for.
 
     Raises:
         InvalidTypeError: The model is of a kind that no loop can train, or an option of the scaler is unknown.
-        InvalidArgumentError: No such CUDA device, or no such mode.
+        InvalidArgumentError: No such CUDA device, or no such mode, or ``lightning_args`` contradicts another argument.
+        RefusedError: ``lightning_args`` asks for something that is not served.
     """
     problems: list[CompatError] = []
     if not isinstance(model, TTModel | ModelWrap):
@@ -125,17 +169,21 @@ def check_construction(model: Any, use_amp: Any, gpu_mode: Any, cuda_device_idx:
             )
         )
     problems += _gpu_mode_problems(gpu_mode)
-    raise_problems(problems)
+    flags, found = read_flags(lightning_args, use_amp=use_amp, gpu_mode=gpu_mode, cuda_device_idx=cuda_device_idx)
+    raise_problems([*problems, *found])
+    return flags
 
 
-def device_of(cuda_device_idx: int | None) -> torch.device:
+def device_of(cuda_device_idx: int | None, flags: Flags) -> torch.device:
     """Return the device of a loop: CUDA where there is one, else the CPU.
 
     Args:
         cuda_device_idx: The index of the CUDA device; ``None`` leaves the choice to torch.
+        flags: What ``lightning_args`` asks for.
     """
-    if not torch.cuda.is_available():
+    if flags.accelerator == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
+    cuda_device_idx = flags.device_index if cuda_device_idx is None else cuda_device_idx
     return torch.device("cuda") if cuda_device_idx is None else torch.device("cuda", cuda_device_idx)
 
 
@@ -143,19 +191,6 @@ def _gpu_mode_problems(gpu_mode: Any) -> list[CompatError]:
     if gpu_mode in GPU_MODES:
         return []
     return [InvalidArgumentError(f"gpu_mode={gpu_mode!r} is not a mode. Use 'single', 'dp' or 'ddp'.")]
-
-
-def refuse_gpu_mode(gpu_mode: str) -> RefusedError:
-    """Return the one refusal of a mode.
-
-    Args:
-        gpu_mode: ``ddp``.
-    """
-    why = "Training in several processes comes in a later release; until then use gpu_mode='single'."
-    _ledger.refused(f"TrainLoop(gpu_mode={gpu_mode!r})", why)
-    return RefusedError(
-        f"gpu_mode={gpu_mode!r} is not served yet. {why} In Lightning alone: Trainer(strategy='ddp', devices=...)."
-    )
 
 
 def check_fit(
@@ -182,13 +217,13 @@ def check_fit(
     Raises:
         InvalidArgumentError: A value that is not allowed.
         InvalidTypeError: An object of the wrong kind.
-        RefusedError: ``gpu_mode`` is ``ddp``.
+        WorkerError: The program trains while a worker imports it.
         MissingAttributeError: The model lists an attribute for its parallel wrapper that it does not have.
     """
     problems = _duration_problems(num_epochs, num_iterations)
     problems += _gpu_mode_problems(loop.gpu_mode)
     if loop.gpu_mode == "ddp":
-        problems.append(refuse_gpu_mode(loop.gpu_mode))
+        check_main_guard()
     as_list, found = _callbacks(loop, callbacks)
     problems += found
     problems += _accumulation_problems(grad_accumulation)
@@ -196,14 +231,29 @@ def check_fit(
     problems += _auto_eval_problems(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
     if loop.gpu_mode == "dp":
         problems += data_parallel_problems(loop, further, is_own(loop, "_train_dp"))
+    if loop.gpu_mode == "ddp" and is_own(loop, "_train_ddp"):
+        settings, found = ddp_settings(loop._compat.flags, further)
+        problems += found or ddp_problems(loop, settings, as_list)
+    loads_in_process = loop.gpu_mode == "ddp" and further.get("in_process_data_load")
     if (
         not problems
+        and not loads_in_process
         and _has_epochs_left(loop, num_epochs)
         and not _may_swap_loaders([*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *as_list])
     ):
         problems += loader_problems(loop, num_iterations, grad_accumulation)
     raise_problems(problems)
     return as_list
+
+
+def ddp_arguments(loop: "TrainLoop", further: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``fit`` passes on to ``_train_ddp``: what it was given, and what ``lightning_args`` add.
+
+    Args:
+        loop: The facade.
+        further: What ``fit`` was given by name.
+    """
+    return ddp_settings(loop._compat.flags, further)[0]
 
 
 def _has_epochs_left(loop: "TrainLoop", num_epochs: int) -> bool:
@@ -309,7 +359,7 @@ def _auto_eval_problems(end_auto_eval: Any, lenient: bool) -> list[CompatError]:
 
 def _may_swap_loaders(callbacks: Sequence[AbstractCallback]) -> bool:
     """Tell whether a callback has a hook that runs before the first batch, and so may bring another loader."""
-    hooks = ("on_train_loop_registration", "on_train_begin", "on_epoch_begin")
+    hooks = ("on_train_loop_registration", "on_multiprocess_start", "on_train_begin", "on_epoch_begin")
     own_check = AbstractCallback.register_train_loop_object
     # A mock passes for a callback, and its class has none of these.
     return any(
@@ -388,52 +438,3 @@ def auto_eval(end_auto_eval: Any, lenient: bool) -> bool | int | None:
     if type(end_auto_eval).__name__ in ("bool", "bool_"):
         return bool(end_auto_eval)
     return _whole(end_auto_eval)
-
-
-def epochs_for(num_iterations: int, batches: int) -> int:
-    """Return the number of epochs that hold a number of batches: ``ceil(num_iterations / batches)``.
-
-    Args:
-        num_iterations: Batches to train on.
-        batches: Batches of one epoch.
-    """
-    return math.ceil(num_iterations / batches)
-
-
-def training_steps(loop: "TrainLoop", num_epochs: int, num_iterations: int) -> int:
-    """Count the updates of a fit.
-
-    Args:
-        loop: The facade; its quirk Q13 decides whether partial accumulation windows count.
-        num_epochs: The epochs of the fit.
-        num_iterations: The batches of the fit, 0 if it counts epochs.
-
-    Returns:
-        The number of updates.
-
-    Raises:
-        InvalidTypeError: The count needs the length of a loader that has none.
-    """
-    batches, window = length_of(loop.train_loader), loop.grad_accumulation
-    if num_iterations > 0:
-        full = num_iterations // window
-        real = _updates(num_iterations, batches, window) if batches else full
-    elif batches is None:
-        raise InvalidTypeError(
-            f"The train loader, a {type(loop.train_loader).__name__}, has no length, so its updates cannot be counted."
-            " Give it a __len__, or train by num_iterations."
-        )
-    else:
-        full = batches // window * num_epochs
-        real = _updates(batches * num_epochs, batches, window) if batches else full
-    returned = real if loop._compat.quirks.fixed("Q13") else full
-    if full != real:
-        told = f"get_num_training_steps() returns {returned}"
-        loop._compat.quirks.met("Q13", f"{told}, and the fit makes {real} updates, {full} of them with full windows")
-    return returned
-
-
-def _updates(batches: int, epoch_batches: int, window: int) -> int:
-    """Count updates: each epoch ends with one, also where its last window is partial."""
-    epochs, rest = divmod(batches, epoch_batches)
-    return epochs * math.ceil(epoch_batches / window) + rest // window

@@ -43,7 +43,7 @@ def started(loop: "TrainLoop") -> None:
         loop: The facade.
     """
     _ledger.used("compat.train_loop.TrainLoop.fit")
-    inside = getattr(loop.model, "module", None) if loop.gpu_mode == "dp" else None
+    inside = getattr(loop.model, "module", None) if loop.gpu_mode != "single" else None
     for part in (loop.model, inside, loop.batch_model_feed_def, loop.optimizer, loop.criterion):
         if part is not None:
             _ledger.used(part)

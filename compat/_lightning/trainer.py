@@ -3,15 +3,19 @@
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import Strategy
 
 from compat._lightning.bridge import EpochEndBridge
+from compat._lightning.cluster import FitEnvironment
 from compat._lightning.module import CarriedError, LoopModule
-from compat._lightning.plan import FitPlan
+from compat._lightning.plan import FitPlan, Processes
 from compat._lightning.precision import FacadePrecision
 from compat._lightning.quiet import quiet
-from compat._lightning.strategies import DataParallelStrategy, StayOnDeviceStrategy
+from compat._lightning.strategies import DataParallelStrategy, ProcessStrategy, StayOnDeviceStrategy
 from compat._lightning.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -37,10 +41,10 @@ def build_trainer(plan: FitPlan) -> Trainer:
     }
     wanted: dict[str, Any] = {
         "accelerator": plan.accelerator,
-        "devices": [plan.device.index] if plan.device.type == "cuda" else 1,
+        "devices": _devices(plan),
+        "num_nodes": plan.processes.nodes if plan.processes else 1,
         "strategy": _strategy(plan),
-        # The cluster that this process may run in is of no concern to a loop on a single device.
-        "plugins": [FacadePrecision(plan.use_amp), LightningEnvironment()],
+        "plugins": [FacadePrecision(plan.precision), *_environment(plan)],
         "max_epochs": plan.max_epochs,
         "callbacks": [EpochEndBridge()],
         "logger": False,
@@ -58,10 +62,31 @@ def build_trainer(plan: FitPlan) -> Trainer:
     return trainer
 
 
-def _strategy(plan: FitPlan) -> StayOnDeviceStrategy:
+def _devices(plan: FitPlan) -> list[int] | int:
+    if plan.processes is not None:
+        return plan.processes.local_size
+    return [plan.device.index] if plan.device.type == "cuda" else 1
+
+
+def _environment(plan: FitPlan) -> list[ClusterEnvironment]:
+    # The cluster that this process may run in is of no concern to a loop that trains alone; a fit in several processes
+    # brings its own, in its strategy.
+    return [LightningEnvironment()] if plan.processes is None else []
+
+
+def _strategy(plan: FitPlan) -> Strategy:
+    if plan.processes is not None:
+        return _process_strategy(plan.device, plan.processes)
     if plan.replicas is None:
         return StayOnDeviceStrategy(device=plan.device)
     return DataParallelStrategy(plan.device, plan.replicas)
+
+
+def _process_strategy(device: torch.device, here: Processes) -> ProcessStrategy:
+    on_gpu = device.type == "cuda"
+    devices = [torch.device("cuda", index) if on_gpu else device for index in range(here.local_size)]
+    environment = FitEnvironment(here.rank, here.size, here.rank % here.local_size, here.rank // here.local_size)
+    return ProcessStrategy(devices, environment, here.backend)
 
 
 def fit(loop: "TrainLoop", plan: FitPlan) -> None:

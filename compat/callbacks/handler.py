@@ -1,7 +1,7 @@
 """Registration, order and execution of callbacks."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,11 +9,12 @@ import torch
 from compat._console import say
 from compat._ledger import happened, used
 from compat._loop_state import state_of
+from compat.callbacks._hooks import code_of, has_hook, waiting_hooks
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
-from compat.utils import is_empty_function
 
 if TYPE_CHECKING:
+    from compat._distributed.ranks import Ranks
     from compat.train_loop import TrainLoop
 
 __all__ = ["CallbacksHandler"]
@@ -30,7 +31,6 @@ _POSITIONS = (
     "on_multiprocess_start",
     "on_after_batch_prediction",
 )
-_GRADIENT_HOOKS = ("on_after_gradient_update", "on_after_optimizer_step")
 _SET_BY_BASE = ("execution_order", "device_idx_execution")
 
 Callbacks = Iterable[AbstractCallback] | AbstractCallback | None
@@ -102,7 +102,7 @@ class CallbacksHandler:
         self.callbacks_cache = []
         _sort(self.train_loop_obj.callbacks)
         self.split_on_execution_position(registered)
-        if _waiting_hooks(registered) and state_of(self.train_loop_obj).quirks.fixed("Q88"):
+        if waiting_hooks(registered) and state_of(self.train_loop_obj).quirks.fixed("Q88"):
             self._switched_on = self._switched_on or not self.train_loop_obj.grad_cb_used
             self.train_loop_obj.grad_cb_used = True
         if print_callbacks:
@@ -139,7 +139,9 @@ class CallbacksHandler:
 
     def _registered(self, callback: AbstractCallback) -> AbstractCallback:
         used(callback)
-        registered: Any = callback.register_train_loop_object(self.train_loop_obj)
+        registered: Any = None
+        for each in self._in_turn([callback]):
+            registered = each.register_train_loop_object(self.train_loop_obj)
         if not isinstance(registered, AbstractCallback):
             raise MissingAttributeError(
                 f"{type(callback).__name__}.register_train_loop_object returned {registered!r}. "
@@ -152,7 +154,7 @@ class CallbacksHandler:
         quirks, is_on = state_of(self.train_loop_obj).quirks, self.train_loop_obj.grad_cb_used
         if is_on and not self._switched_on:
             return
-        waiting = _waiting_hooks(self.train_loop_obj.callbacks)
+        waiting = waiting_hooks(self.train_loop_obj.callbacks)
         if waiting:
             run = "run all the same" if is_on else "will not run"
             quirks.met(
@@ -162,47 +164,58 @@ class CallbacksHandler:
             )
 
     def should_enable_callback(self, callback: AbstractCallback) -> bool:
-        """Tell whether a callback runs in this process, by the GPU it asked for.
+        """Tell whether a callback runs in this process.
 
         Args:
-            callback: The callback.
+            callback: The callback, which may have asked for one GPU or, among several processes, for one rank.
 
         Returns:
-            True if it asked for none or for this one, or if this process does not train on a numbered GPU.
+            True if it asked for none or for this one, or if this process is alone and its GPU has no number.
         """
-        here: int | None = self.train_loop_obj.device.index
+        here = self._here()
         return here is None or callback.device_idx_execution is None or callback.device_idx_execution == here
+
+    def _here(self) -> int | None:
+        """Return what a callback asks for by ``device_idx_execution``: the rank, or in one process the GPU (Q59)."""
+        ranks = state_of(self.train_loop_obj).ranks
+        here: int | None = self.train_loop_obj.device.index
+        return here if ranks is None else ranks.rank
+
+    def _in_turn(self, callbacks: Iterable[AbstractCallback]) -> Iterable[AbstractCallback]:
+        """Go through callbacks whose hook is about to run; one of a single process stands alone meanwhile."""
+        ranks = state_of(self.train_loop_obj).ranks
+        return callbacks if ranks is None else _one_by_one(callbacks, ranks)
 
     def execute_epoch_begin(self) -> None:
         """Run the hooks before an epoch."""
         self._take_up_patched_hooks()
-        for callback in self.cbs_on_epoch_begin:
+        for callback in self._in_turn(self.cbs_on_epoch_begin):
             callback.on_epoch_begin()
 
     def execute_epoch_end(self) -> None:
         """Run the hooks after an epoch."""
-        for callback in self.cbs_on_epoch_end:
+        for callback in self._in_turn(self.cbs_on_epoch_end):
             callback.on_epoch_end()
 
     def execute_train_begin(self) -> None:
         """Run the hooks before the training."""
         self._take_up_patched_hooks()
-        for callback in self.cbs_on_train_begin:
+        for callback in self._in_turn(self.cbs_on_train_begin):
             callback.on_train_begin()
 
     def execute_train_end(self) -> None:
         """Run the hooks after the training."""
-        for callback in self.cbs_on_train_end:
+        for callback in self._in_turn(self.cbs_on_train_end):
             callback.on_train_end()
 
     def execute_batch_begin(self) -> None:
         """Run the hooks before a batch."""
-        for callback in self.cbs_on_batch_begin:
+        for callback in self._in_turn(self.cbs_on_batch_begin):
             callback.on_batch_begin()
 
     def execute_batch_end(self) -> None:
         """Run the hooks after a batch."""
-        for callback in self.cbs_on_batch_end:
+        for callback in self._in_turn(self.cbs_on_batch_end):
             callback.on_batch_end()
 
     def execute_gradient_update(self, optimizer_idx: int = 0) -> None:
@@ -211,17 +224,17 @@ class CallbacksHandler:
         Args:
             optimizer_idx: The index of the optimizer whose loss was back-propagated.
         """
-        for callback in self.cbs_on_after_gradient_update:
+        for callback in self._in_turn(self.cbs_on_after_gradient_update):
             callback.on_after_gradient_update(optimizer_idx)
 
     def execute_optimizer_step(self) -> None:
         """Run the hooks after an optimizer step."""
-        for callback in self.cbs_on_after_optimizer_step:
+        for callback in self._in_turn(self.cbs_on_after_optimizer_step):
             callback.on_after_optimizer_step()
 
     def execute_multiprocess_start(self) -> None:
         """Run the hooks at the start of a training process."""
-        for callback in self.cbs_on_multiprocess_start:
+        for callback in self._in_turn(self.cbs_on_multiprocess_start):
             callback.on_multiprocess_start()
 
     def execute_after_batch_prediction(
@@ -235,7 +248,7 @@ class CallbacksHandler:
             metadata_batch: What else the model gave.
             dataset_info: What the caller said of the data set.
         """
-        for callback in self.cbs_on_after_batch_prediction:
+        for callback in self._in_turn(self.cbs_on_after_batch_prediction):
             callback.on_after_batch_prediction(y_pred_batch, y_test_batch, metadata_batch, dataset_info)
 
     def split_on_execution_position(
@@ -249,11 +262,11 @@ class CallbacksHandler:
         """
         for callback in callbacks:
             placed = self._registered(callback) if register_train_loop else callback
-            if any(_code_of(getattr(placed, name)) is None for name in _POSITIONS):
+            if any(code_of(getattr(placed, name)) is None for name in _POSITIONS):
                 # It was an error, so there is nothing to switch back to.
                 happened("Q87", "fixed", f"a hook of {type(placed).__name__} is no Python function")
             for position, name in enumerate(_POSITIONS):
-                if _has_hook(placed, name):
+                if has_hook(placed, name):
                     self.registered_cbs[position].append(placed)
                 else:
                     self._idle_hooks.append((placed, position))
@@ -265,7 +278,7 @@ class CallbacksHandler:
         quirks, idle = state_of(self.train_loop_obj).quirks, []
         fixed = quirks.fixed("Q87")
         for callback, position in self._idle_hooks:
-            if _has_hook(callback, _POSITIONS[position]):
+            if has_hook(callback, _POSITIONS[position]):
                 hook = f"{type(callback).__name__}.{_POSITIONS[position]}"
                 quirks.met("Q87", f"{hook} was put in after the registration and {'runs' if fixed else 'never runs'}")
                 if fixed:
@@ -277,9 +290,31 @@ class CallbacksHandler:
 
     def mp_filter_callbacks(self) -> None:
         """Drop the callbacks that do not run in this process."""
+        self.keep_callbacks(self.should_enable_callback)
+
+    def keep_callbacks(self, is_kept: Callable[[AbstractCallback], bool]) -> None:
+        """Drop registered callbacks.
+
+        Args:
+            is_kept: Tells whether a callback stays.
+        """
         for callbacks in (self.train_loop_obj.callbacks, *self.registered_cbs):
-            callbacks[:] = self._mp_filter_cb_list(callbacks)
-        self._idle_hooks = [entry for entry in self._idle_hooks if self.should_enable_callback(entry[0])]
+            callbacks[:] = filter(is_kept, callbacks)
+        self._idle_hooks = [entry for entry in self._idle_hooks if is_kept(entry[0])]
+
+    def adopt(self, callbacks: Sequence[AbstractCallback]) -> None:
+        """List callbacks that were registered in the processes of a fit, without registering them here once more.
+
+        Args:
+            callbacks: Those that were listed before, and then those of the fit.
+        """
+        loop, quirks = self.train_loop_obj, state_of(self.train_loop_obj).quirks
+        listed = {id(callback) for callback in loop.callbacks} if quirks.fixed("Q07") else set()
+        new = [callback for callback in callbacks[len(loop.callbacks) :] if id(callback) not in listed]
+        loop.callbacks.extend(new)
+        self.callbacks_cache = []
+        _sort(loop.callbacks)
+        self.split_on_execution_position(new)
 
     def _mp_filter_cb_list(self, callbacks_list: Iterable[AbstractCallback]) -> list[AbstractCallback]:
         return [callback for callback in callbacks_list if self.should_enable_callback(callback)]
@@ -311,9 +346,8 @@ class CallbacksHandler:
             self._check_device(callback)
 
     def _check_device(self, callback: AbstractCallback) -> None:
-        here: int | None = self.train_loop_obj.device.index
-        wanted = callback.device_idx_execution
-        if here is None or wanted is None:
+        ranks, wanted = state_of(self.train_loop_obj).ranks, callback.device_idx_execution
+        if ranks is not None or self._here() is None or wanted is None:
             return
         available = torch.cuda.device_count()
         if wanted >= available:
@@ -397,33 +431,6 @@ def _advice(given: Any) -> str:
     return "A callback is an instance of a subclass of AbstractCallback."
 
 
-def _code_of(hook: Callable[..., Any]) -> Any:
-    return getattr(hook, "__code__", None)
-
-
-def _has_hook(callback: AbstractCallback, name: str) -> bool:
-    hook: Callable[..., Any] = getattr(callback, name)
-    # Asked at every epoch for the hooks that were empty; comparing functions is far cheaper than reading byte code.
-    if getattr(hook, "__func__", None) is getattr(AbstractCallback, name):
-        return False
-    return not is_empty_function(hook)
-
-
-def _waiting_hooks(callbacks: Iterable[AbstractCallback]) -> list[str]:
-    """Name the gradient hooks of callbacks that need somebody to set ``grad_cb_used``."""
-    return [
-        f"{type(callback).__name__}.{name}"
-        for callback in callbacks
-        for name in _GRADIENT_HOOKS
-        if _has_hook(callback, name) and not _is_built_in(getattr(callback, name))
-    ]
-
-
-def _is_built_in(hook: Callable[..., Any]) -> bool:
-    """Tell whether a hook is one of this package's own callbacks, which set ``grad_cb_used`` themselves."""
-    return str(getattr(hook, "__module__", "")).startswith("compat.")
-
-
 def _shown_class(callback: AbstractCallback) -> str:
     """Show the class of a callback, one of ours under the path that it has in the old library."""
     # Here and not above: a program that prints no listing should not pay for reading the table.
@@ -434,6 +441,12 @@ def _shown_class(callback: AbstractCallback) -> str:
     served = (row.old for row in surface().names.values() if row.ours == ours and not (row.versions or row.is_alias))
     old = next(served, "")
     return f"<class '{old}'>" if old else str(kind)
+
+
+def _one_by_one(callbacks: Iterable[AbstractCallback], ranks: "Ranks") -> Iterator[AbstractCallback]:
+    for callback in callbacks:
+        with nullcontext() if callback.device_idx_execution is None else ranks.standing_alone():
+            yield callback
 
 
 def _sort(callbacks: list[AbstractCallback]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from compat._surface import Name, surface
-from compat.migrate import own
+from compat.migrate import guards, own
 from compat.migrate.names import Target, Verdict
 from compat.migrate.values import NOTHING, Elements, Instance, Local, Member, Partial, Thing, Value, Values
 
@@ -29,6 +29,7 @@ _DISPLAYS = (
 )
 # Names that stand for names that stand for names: no program goes further.
 _DEEPEST = 5
+_PROCESSES = "gpu_mode='ddp'"
 
 
 def check_call(reader: "Expressions", value: Value, node: ast.Call, known: Mapping[ast.expr, Values]) -> None:
@@ -46,6 +47,8 @@ def check_call(reader: "Expressions", value: Value, node: ast.Call, known: Mappi
         case Thing(target=target) | Member(target=target) if target.kind == "member":
             rows = _rows(target.row, target.path.rpartition(".")[0])
             _check(reader, rows, target.member, node, known, takes_self=isinstance(value, Thing))
+            if target.member == "fit" and any(_is_made_with(reader, row, _PROCESSES, node.func) for row in rows):
+                guards.remark_on_import(reader, node)
         case Local() if not any("__init__" in made.body for _, made in reader.facts.lineage(value)):
             for base in reader.facts.old_bases(value)[:1]:
                 _check(reader, _rows(base.target.row), "__init__", node, known)
@@ -86,7 +89,7 @@ def _check(
         if argument is None:
             continue
         if (told := row.arguments[key].follows) and _is_made_with(reader, row, told, node.func):
-            _note(reader, row, key, argument, said_by=told)
+            _note(reader, row, key, argument, follows=told)
         else:
             _judge(reader, row, key, found, argument, known.get(argument, NOTHING))
     _unseen(reader, keys, node)
@@ -163,9 +166,15 @@ def _is_made_with(reader: "Expressions", row: Name, key: str, method: ast.expr) 
     return False
 
 
-def _note(reader: "Expressions", row: Name, key: str, node: ast.AST, said_by: str = "") -> None:
-    said = row.arguments[said_by or key]
-    verdict = Verdict(said.status, said.why, said.quirks, said.native or row.native, versions=said.versions)
+def _note(reader: "Expressions", row: Name, key: str, node: ast.AST, follows: str = "") -> None:
+    said = row.arguments[key]
+    shared = row.arguments.get(follows)
+    # What can be used is said of that argument, at its own place; what cannot is said again.
+    is_harmless = shared is not None and shared.status == "differs"
+    if shared is not None and not is_harmless:
+        said = shared
+    native = said.native or row.native
+    verdict = Verdict(said.status, said.why, said.quirks, native, versions=said.versions, is_harmless=is_harmless)
     reader.recorder.argument(_full(row, key), verdict, node)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from compat.migrate import names
 from compat.migrate.findings import Finding, Mention, Place, Remark, Report, Unreadable
+from compat.migrate.guards import is_main_guard
 from compat.migrate.neighbours import imported_files
 from compat.migrate.notebooks import read_notebook
 from compat.migrate.project import Project
@@ -238,7 +239,7 @@ class _Run:
             return False
         body = [node for chunk in entry.chunks for node in chunk.tree.body]
         return any(
-            _is_main_guard(node) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)) for node in body
+            is_main_guard(node) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)) for node in body
         )
 
 
@@ -260,12 +261,6 @@ def _speaks_of_it(data: bytes) -> bool:
     if b"oolbox" in data and names.PACKAGE.encode() in data.lower():
         return True
     return any(word.encode() in data for word in names.DISTINCTIVE)
-
-
-def _is_main_guard(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "__main__" in {
-        part.value for part in ast.walk(node.test) if isinstance(part, ast.Constant) and isinstance(part.value, str)
-    }
 
 
 def _parsed(source: Source, data: bytes) -> _Read:

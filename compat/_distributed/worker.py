@@ -1,0 +1,200 @@
+"""One process of a fit in several: it joins the others, trains, and hands back what the fit was for.
+
+The same code runs in the workers that :mod:`compat._distributed.launch` starts and in the processes of torchrun, SLURM
+and other clusters. The difference is the end: a worker packs the results for its parent, a process of a cluster keeps
+them.
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from compat._distributed import dealing, gradients, home, sharding
+from compat._distributed.errand import Errand
+from compat._distributed.failures import is_secondary
+from compat._distributed.luggage import Luggage
+from compat._distributed.ranks import Ranks
+from compat.callbacks.abstract import AbstractCallback
+from compat.callbacks.ddp import DistributedSamplerSetEpoch
+from compat.exceptions import QuirkWarning
+
+__all__ = ["joined", "prepare", "run", "train_here", "wrap"]
+
+_LOADERS = ("train_loader", "validation_loader", "test_loader")
+
+
+def run(luggage: Luggage) -> bytes | None:
+    """Run a fit in a worker; what ``launch`` calls in each of them.
+
+    Args:
+        luggage: A packed :class:`Errand`.
+
+    Returns:
+        What goes home to the parent on this machine; see :func:`compat._distributed.home.pack`.
+    """
+    # The default one is shared between processes, and left over by a worker that is killed.
+    tqdm.set_lock(threading.RLock())
+    errand: Errand = luggage.unpack()
+    errand.settings.apply()
+    # The parent warns, at the line of the program that called fit.
+    warnings.filterwarnings("ignore", category=QuirkWarning)
+    loop = errand.loop
+    callbacks = home.callbacks_of(loop, errand.arguments)
+    local_rank = int(os.environ["LOCAL_RANK"])
+    loop._spawn_fit(local_rank, *errand.arguments)
+    parcel = home.pack(loop, callbacks, dist.get_rank(), local_rank)
+    if dist.get_backend() == "nccl":
+        # It asks for that. Gloo does not, and the process may be aborted if a wrapper still lives.
+        dist.destroy_process_group()
+    return parcel
+
+
+def train_here(loop: Any, gpu: int, arguments: tuple[Any, ...]) -> None:
+    """Run a fit in this process, which a cluster or torchrun has started together with the others.
+
+    Args:
+        loop: The facade.
+        gpu: The index of this process on its machine.
+        arguments: The further arguments of ``_spawn_fit``.
+    """
+    if int(os.environ.get("RANK", "0") or 0) or gpu:
+        warnings.filterwarnings("ignore", category=QuirkWarning)
+    known = list(loop.callbacks)
+    given = home.callbacks_of(loop, arguments)
+    whole = {name: getattr(loop, name) for name in _LOADERS}
+    try:
+        loop._spawn_fit(gpu, *arguments)
+    finally:
+        loop.model = gradients.unwrapped(loop.model)
+        for name, loader in whole.items():
+            setattr(loop, name, loader)
+    # What this fit alone needed goes; a callback of another process stays out of this one.
+    kept = {id(callback) for callback in [*known, *given]}
+    loop.callbacks_handler.keep_callbacks(lambda callback: id(callback) in kept)
+
+
+@contextmanager
+def joined(loop: Any, gpu: int, ddp_args: Mapping[str, Any]) -> Iterator[None]:
+    """Hold a process among those of a fit: the group, the seed, the device.
+
+    Args:
+        loop: The facade.
+        gpu: The index of this process on its machine.
+        ddp_args: What the facade gives ``_spawn_fit``.
+    """
+    rank = ddp_args["node_rank"] * ddp_args["num_gpus"] + gpu
+    timeout = timedelta(seconds=ddp_args["timeout"])
+    if not dist.is_initialized():
+        dist.init_process_group(
+            ddp_args["backend"],
+            init_method=ddp_args["init_method"],
+            world_size=ddp_args["world_size"],
+            rank=rank,
+            timeout=timeout,
+        )
+    _seed(loop, rank, ddp_args)
+    if ddp_args["on_gpu"]:
+        torch.cuda.set_device(gpu)
+    loop.device = torch.device("cuda", gpu) if ddp_args["on_gpu"] else torch.device("cpu")
+    loop.ddp_training_mode, loop.ddp_rank = True, rank
+    state = loop._compat
+    state.ranks, state.local_size = Ranks(timeout), ddp_args["num_gpus"]
+    try:
+        yield
+        state.ranks.meet("the end of the fit")
+        if isinstance(loop.model, sharding.ShardedDoor):
+            loop.model.undo()
+        gradients.share_buffers(gradients.unwrapped(loop.model))
+    except BaseException as error:
+        # Those that wait for this process need not wait any longer.
+        state.ranks.failed(error)
+        if is_secondary(error):
+            blame = state.ranks.blame()
+            if blame is not None and blame.culprit != state.ranks.rank:
+                raise blame from error
+        raise
+    finally:
+        ranks, state.ranks, state.built_here = state.ranks, None, []
+        ranks.close()
+
+
+def _seed(loop: Any, rank: int, ddp_args: Mapping[str, Any]) -> None:
+    """Seed torch as the old library does, with the same number in every process whatever the user did (Q58)."""
+    if loop._compat.quirks.fixed("Q58"):
+        seed = ddp_args["seed"] + rank
+        told = f"torch is seeded with {ddp_args['seed']} plus the rank"
+    else:
+        seed, told = 0, "every process seeds torch with 0, so their dropout masks are the same"
+    torch.manual_seed(seed)
+    loop._compat.quirks.met("Q58", told)
+
+
+def prepare(loop: Any, callbacks: Any, in_process_data_load: Any) -> None:
+    """Register the callbacks that run in this process, load its data, and deal out the training batches.
+
+    Args:
+        loop: The facade.
+        callbacks: The callbacks of the fit.
+        in_process_data_load: Callbacks that make loaders in each process.
+    """
+    handler, state, sent = loop.callbacks_handler, loop._compat, _loaders(loop)
+    ranks = state.ranks
+    handler.mp_filter_callbacks()
+    handler.register_callbacks(callbacks)
+    # A single one is documented, and not for the handler to wonder at.
+    single = isinstance(in_process_data_load, AbstractCallback)
+    handler.register_callbacks([in_process_data_load] if single else in_process_data_load)
+    handler.execute_multiprocess_start()
+    state.built_here = [loader for loader in _loaders(loop) if all(loader is not one for one in sent)]
+    _settle_rebuilt_loader(loop)
+    own = any(loop.train_loader is loader for loader in state.built_here)
+    agree = partial(ranks.share, "deal out the training set")
+    loop.train_loader, sampler = dealing.deal_out(loop.train_loader, ranks.rank, ranks.size, agree, own=own)
+    handler.register_callbacks([DistributedSamplerSetEpoch(sampler, None, None)])
+
+
+def _settle_rebuilt_loader(loop: Any) -> None:
+    """Keep what the old library lost of a loader when it built one for each process, or lose it too (Q61)."""
+    lost, quirks = dealing.lost_before(loop.train_loader), loop._compat.quirks
+    if not lost:
+        return
+    listed, fixed = ", ".join(lost), quirks.fixed("Q61")
+    quirks.met("Q61", f"the training loader {'keeps' if fixed else 'loses'} its {listed} in each process")
+    if not fixed:
+        loop.train_loader = dealing.rebuilt(loop.train_loader)
+
+
+def _loaders(loop: Any) -> list[Any]:
+    return [getattr(loop, name) for name in _LOADERS]
+
+
+def wrap(loop: Any, ddp_model_args: Mapping[str, Any]) -> None:
+    """Move the model to its device and wrap it.
+
+    Args:
+        loop: The facade.
+        ddp_model_args: Arguments of ``DistributedDataParallel``.
+    """
+    loop.model = loop.model.to(loop.device)
+    _follow_parameters(loop.optimizer)
+    if loop._compat.flags.strategy == "fsdp":
+        loop.model = sharding.shard(loop.model, loop.optimizer)
+    else:
+        loop.model = gradients.wrapped(loop.model, ddp_model_args)
+
+
+def _follow_parameters(optimizer: Any) -> None:
+    """Move an optimizer's state to where its parameters are by now."""
+    for each in getattr(optimizer, "optimizer_list", [optimizer]):
+        parameters = [parameter for group in getattr(each, "param_groups", ()) for parameter in group["params"]]
+        if any(parameter.device.type == "cuda" for parameter in parameters) and getattr(each, "state", None):
+            each.load_state_dict(each.state_dict())
