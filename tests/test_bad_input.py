@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compat import AbstractCallback, MultiOptimizer, TrainLoop
-from compat.exceptions import CompatError, QuirkWarning, RefusedError
+from compat.exceptions import CompatError, QuirkWarning
 from tests.toys import GradientRecorder, Linear, Recorder, batches, make_loop, on
 
 BAD_FITS = [
@@ -118,13 +118,39 @@ def test_the_order_of_arguments_of_old_versions_is_recognised() -> None:
         make_loop().fit(2, [])  # type: ignore[arg-type]
 
 
-def test_several_processes_are_refused_with_the_reason() -> None:
+ON_THE_CPU = {"num_gpus": 2, "on_gpu": False, "backend": "gloo"}
+
+
+@pytest.mark.parametrize(
+    ("further", "kind", "text"),
+    [
+        pytest.param({"num_gpus": 0}, ValueError, r"num_gpus=0.*on_gpu=False, num_gpus=2, backend='gloo'", id="none"),
+        pytest.param({"num_gpus": 1000}, ValueError, r"num_gpus=1000 .*this machine has \d+ CUDA", id="too many"),
+        pytest.param(ON_THE_CPU | {"num_gpus": 1.5}, TypeError, r"num_gpus=1.5 is a float", id="fraction"),
+        pytest.param(ON_THE_CPU | {"backend": "nccl"}, ValueError, "backend='nccl' needs CUDA", id="backend"),
+        pytest.param(ON_THE_CPU | {"gpus": 2}, TypeError, "fit got gpus, which gpu_mode='ddp' does not", id="unknown"),
+        pytest.param(ON_THE_CPU | {"node_rank": 1}, ValueError, "node_rank=1, but num_nodes=1", id="node"),
+        pytest.param(
+            ON_THE_CPU | {"ddp_model_args": {"unused": 1}}, TypeError, "unknown keys: 'unused'", id="ddp_model_args"
+        ),
+        pytest.param(
+            ON_THE_CPU | {"in_process_data_load": batches}, TypeError, "holds a function", id="in_process_data_load"
+        ),
+        pytest.param(
+            ON_THE_CPU | {"callbacks": [AbstractCallback("third", device_idx_execution=2)]},
+            ValueError,
+            "device_idx_execution=2 of AbstractCallback, but there are 2 processes",
+            id="no such rank",
+        ),
+    ],
+)
+def test_several_processes_that_will_not_do(further: dict[str, Any], kind: type[Exception], text: str) -> None:
+    """Before a process is started."""
     loop = make_loop(gpu_mode="ddp")
     before = state_of(loop)
-    with pytest.raises(RefusedError, match=r"gpu_mode='ddp' is not served yet.*'single'.*In Lightning alone"):
-        loop.fit(num_epochs=1)
-    with pytest.raises(RefusedError):
-        loop._train_ddp(1, 0)
+    with pytest.raises(kind, match=text) as caught:
+        loop.fit(num_epochs=1, **further)
+    assert isinstance(caught.value, CompatError)
     assert state_of(loop) == before
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "migration_guide/README.md")
+DOCUMENTS = ("README.md", "migration_guide/README.md", "migration_guide/processes.md")
 EXAMPLES = ROOT / "migration_guide" / "examples"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -47,7 +47,24 @@ def test_program_runs(place: str, tmp_path: Path) -> None:
 
 
 def test_control_there_are_programs() -> None:
-    assert len(PROGRAMS) >= 3
+    assert len(PROGRAMS) >= 5
+
+
+def test_program_of_several_processes_runs_under_torchrun_as_it_is(tmp_path: Path) -> None:
+    program = next(text for place, text in PROGRAMS.items() if place.startswith("migration_guide/processes.md"))
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *torchrun, "program.py"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Epoch: 19") == 1, "rank zero alone prints"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -56,6 +73,18 @@ def test_links_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
     assert links
     assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+def test_anchors_of_other_pages_exist() -> None:
+    links = [
+        (document, *found)
+        for document in DOCUMENTS
+        for found in re.findall(r"\]\((?!https?://)([^)#]+)#([\w-]+)\)", (ROOT / document).read_text(encoding="utf-8"))
+    ]
+    assert links
+    for document, page, anchor in links:
+        other = (ROOT / document).parent.joinpath(page).read_text(encoding="utf-8")
+        assert f'<a id="{anchor}"></a>' in other, (document, page, anchor)
 
 
 def test_new_imports_in_the_diffs_are_names_of_the_package() -> None:

@@ -205,10 +205,20 @@ def test_calls_of_older_programs_by_the_real_table(code: str, effort: str, tmp_p
         "MODE = 'ddp'\ndef f():\n    l = TrainLoop(m, gpu_mode=MODE)\n    l.fit(5, num_gpus=2)",
     ],
 )
-def test_an_argument_shares_the_lot_of_the_mode_that_the_loop_was_made_with(code: str, tmp_path: Path) -> None:
+def test_an_argument_shares_the_lot_of_the_mode_that_the_loop_was_made_with(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode, number = [found for found in read(tmp_path, HEAD + code).findings if found.kind == "argument"]
+    assert (mode.status, mode.effort) == ("differs", "needs a look")
+    assert (number.name.endswith("fit(num_gpus)"), number.effort) == (True, "runs as it is")
+    assert number.why != mode.why
+
+    row = surface().names[TRAIN_LOOP]
+    later = {**row.arguments, "gpu_mode='ddp'": Member("later", why="Comes later.")}
+    monkeypatch.setitem(surface().names, TRAIN_LOOP, replace(row, arguments=later))
     mode, number = [found for found in read(tmp_path, HEAD + code).findings if found.kind == "argument"]
     assert (mode.status, number.status) == ("later", "later")
-    assert (number.name.endswith("fit(num_gpus)"), number.why) == (True, mode.why)
+    assert (number.effort, number.why) == ("does not run", mode.why)
 
 
 @pytest.mark.parametrize(
