@@ -91,6 +91,7 @@ class LoopState:
         ranks: The other processes of the running fit; ``None`` while this one trains alone.
         local_size: The number of its processes on this machine.
         built_here: The loaders that this process has built for itself.
+        has_dealt: Whether the training loader is this process's part by now.
         is_gathered: Whether the losses to be averaged are those of all processes already.
         after_fit: What is to run when the running fit is over; ``None`` while none runs.
     """
@@ -121,6 +122,7 @@ class LoopState:
         self.ranks: Ranks | None = None
         self.local_size = 1
         self.built_here: list[Any] = []
+        self.has_dealt = False
         self.is_gathered = False
         self.after_fit: ExitStack | None = None
 

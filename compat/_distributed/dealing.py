@@ -86,7 +86,7 @@ def deal_out(
     loader = whole(loader)
     if not _is_countable(loader):
         if not own:
-            raise InvalidTypeError(_no_dealing(loader, size))
+            raise InvalidTypeError(_no_dealing(loader))
         return loader, _epoch_taker(loader) or _epoch_taker(getattr(loader, "dataset", None))
     if isinstance(loader, DataLoader):
         return _dealt_samples(loader, rank, size, agree, shuffle)
@@ -306,7 +306,7 @@ def _with_sampler(loader: DataLoader[Any], sampler: Sampler[Any]) -> DataLoader[
     return _copied(loader, sampler=sampler, batch_sampler=batches)
 
 
-def _no_dealing(loader: Any, size: int) -> str:
+def _no_dealing(loader: Any) -> str:
     data = getattr(loader, "dataset", None)
     what = f"{type(loader).__name__} over a {type(data).__name__}" if data is not None else type(loader).__name__
     if isinstance(data, IterableDataset):
@@ -316,7 +316,7 @@ def _no_dealing(loader: Any, size: int) -> str:
     else:
         why = "it is no loader: pass a DataLoader or a list of batches"
     return (
-        f"A {what} cannot be dealt out to {size} processes: {why}. Build it in each process, with"
+        f"A {what} cannot be dealt out to the processes of a fit: {why}. Build it in each process, with"
         " InMultiProcessDataLoad(train_loader_build_fn=...), so that process torch.distributed.get_rank() reads its own"
         " part, of as many batches as the others."
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import torch
+
 from compat import _console, _ledger, quirks
 from compat.predictions import ModelPredictionStore
 
@@ -43,17 +45,19 @@ class ProcessSettings:
         verbose: Whether the printed lines are on.
         watching: Whether used names are noted.
         strict: Whether a corrected result is an error.
+        threads: The number of torch's threads.
     """
 
     quirks: Mapping[str, str]
     verbose: bool
     watching: bool
     strict: bool
+    threads: int
 
     @classmethod
     def of_this_process(cls) -> "ProcessSettings":
         """Look at the switches of this process."""
-        return cls(quirks.modes(), _console.is_verbose(), *_ledger.watched())
+        return cls(quirks.modes(), _console.is_verbose(), *_ledger.watched(), torch.get_num_threads())
 
     def apply(self) -> None:
         """Set the switches of this process."""

@@ -16,12 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parallel.scatter_gather import scatter_kwargs
 
 from compat._distributed.sharding import ShardedDoor
-from compat.exceptions import DriftError
+from compat.exceptions import DriftError, LossError
 from compat.losses import MultiLoss
 from compat.model import TTModel
 from compat.parallel import TTDistributedDataParallel
 
 __all__ = ["Door", "after_backward", "check_drift", "checksums", "share_buffers", "unwrapped", "wrapped"]
+
+
+# How torch's message begins.
+_UNFINISHED = "Expected to have finished reduction in the prior iteration"
 
 
 class _Call:
@@ -78,7 +82,16 @@ class Door(DistributedDataParallel):
         # A MultiLoss before this batch has switched it off.
         self.require_backward_grad_sync = True
         self.has_several_losses = False
-        output = super().forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
+        try:
+            output = super().forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not str(error).startswith(_UNFINISHED):
+                raise
+            raise LossError(
+                "Parameters of the model had no part in the loss of a batch, so their gradients were never averaged."
+                " Let the wrapper look for such ones: fit(..., ddp_model_args={'find_unused_parameters': True}). Or"
+                f" freeze them with requires_grad_(False). torch says: {error}"
+            ) from error
         if self.has_several_losses:
             # What was switched off is the averaging alone: rank zero's buffers go on being shared.
             self.require_forward_param_sync = True

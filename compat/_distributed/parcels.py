@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Parcel", "pack", "parcels", "unpack"]
+__all__ = ["Parcel", "Sealed", "pack", "parcels", "unpack"]
 
 # A tensor of this many bytes or more is a message of its own.
 _LARGE = 1 << 20
@@ -30,12 +30,14 @@ class Parcel:
     """Some items, and the form in which they are sent.
 
     Attributes:
-        items: The items themselves, as they were given.
+        count: How many items.
+        items: The items themselves, as they were given; none once the parcel is sealed.
         body: The pickles of the items, one behind the other, then the bytes of the small tensors; `(bytes,)`.
         pickled: How many bytes of the body are pickles.
         large: The bytes of the large tensors; each `(bytes,)`, where possible the tensor's own memory.
     """
 
+    count: int
     items: list[Any]
     body: Tensor
     pickled: int
@@ -43,12 +45,16 @@ class Parcel:
 
     def sizes(self) -> list[int]:
         """Return what a receiver has to know first: the number of items, then the sizes of all parts."""
-        return [len(self.items), self.pickled, len(self.body), *map(len, self.large)]
+        return [self.count, self.pickled, len(self.body), *map(len, self.large)]
+
+    def contents(self) -> list[Any]:
+        """Return the items, as the others get them if the parcel is sealed."""
+        return self.items or unpack(self.count, self.pickled, self.body, self.large)
 
     def to_bytes(self) -> bytes:
         """Return the parcel in one piece; meant for small ones."""
         pieces = [flat.numpy().tobytes() for flat in (self.body, *self.large)]
-        return pickle.dumps((len(self.items), self.pickled, pieces), protocol=5)
+        return pickle.dumps((self.count, self.pickled, pieces), protocol=5)
 
     @staticmethod
     def from_bytes(data: bytes) -> list[Any]:
@@ -79,6 +85,27 @@ def parcels(items: Iterable[Any], limit: int) -> Iterator[Parcel]:
             del full
     if packer.items:
         yield packer.close()
+
+
+class Sealed:
+    """Items that have been packed already, and not kept: a few large pieces of memory in place of many small ones.
+
+    Args:
+        items: The items.
+        limit: See :func:`parcels`.
+    """
+
+    def __init__(self, items: Iterable[Any], limit: int) -> None:
+        self._parcels: list[Parcel] = []
+        for parcel in parcels(items, limit):
+            parcel.items = []
+            self._parcels.append(parcel)
+
+    def drained(self) -> Iterator[Parcel]:
+        """Yield the parcels, and forget each."""
+        self._parcels.reverse()
+        while self._parcels:
+            yield self._parcels.pop()
 
 
 def pack(value: Any) -> Parcel:
@@ -140,7 +167,7 @@ class _Packer:
 
     def close(self) -> Parcel:
         pickles = bytearray().join(self._pickles)
-        return Parcel(self.items, torch.cat([_flat(pickles), *self._small]), len(pickles), self._large)
+        return Parcel(len(self.items), self.items, torch.cat([_flat(pickles), *self._small]), len(pickles), self._large)
 
     def _dump(self, kind: Any, item: Any) -> bytes:
         stream = io.BytesIO()

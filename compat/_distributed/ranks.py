@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from compat._distributed.lockstep import Arrival, Lockstep
-from compat._distributed.parcels import Parcel, pack, parcels, unpack
+from compat._distributed.parcels import Parcel, Sealed, pack, parcels, unpack
 from compat._distributed.positions import Board, Position, Reporter, blamed, machine, sight
 from compat.exceptions import OutOfStepError
 
@@ -151,7 +151,16 @@ class Ranks:
         got = self._trade(call, pack(value) if self.is_main and self.size > 1 else None)
         return value if self.is_main else got[0]
 
-    def stream(self, call: str, items: Iterable[Any], turns: bool = False) -> Iterator[Any]:
+    def seal(self, items: Iterable[Any], turns: bool = False) -> Any:
+        """Pack items for :meth:`stream` while they are made, so that they lie in a few large pieces of memory.
+
+        Args:
+            items: This rank's items.
+            turns: As for the stream.
+        """
+        return list(items) if self.size == 1 else Sealed(items, self._limit(turns))
+
+    def stream(self, call: str, items: Any, turns: bool = False) -> Iterator[Any]:
         """Give each rank the items of all, in the order of the ranks, in pieces.
 
         The ranks meet at once; the items flow while the result is iterated over, which all ranks have to do to its end.
@@ -161,8 +170,9 @@ class Ranks:
 
         Args:
             call: See :meth:`meet`.
-            items: This rank's items. A list stays the caller's, and so in memory; give ``drain(list)`` to have each
-                item forgotten when it has been yielded. A generator runs when its rank's turn has come, so the others
+            items: This rank's items, or what :meth:`seal` made of them: then its own arrive as those of the others do.
+                A list stays the caller's, and so in memory; give ``drain(list)`` to have each item forgotten when it
+                has been yielded. A generator runs when its rank's turn has come, so the others
                 wait for it: what takes long is better computed before, by all ranks at the same time.
             turns: Item `i` of rank `r` is number `i * size + r`, as far as the ranks have as many; otherwise rank 0's
                 items come first, then rank 1's, and so on.
@@ -177,9 +187,12 @@ class Ranks:
         self._meet(call)
         if self.size == 1:
             return iter(items)
-        limit = max(_LIMIT // self.size, _SMALLEST_LIMIT) if turns else _LIMIT
+        limit = self._limit(turns)
         sources = [self._from(rank, call, items, limit) for rank in range(self.size)]
         return self._followed(call, _in_turns(sources) if turns else _one_after_another(sources))
+
+    def _limit(self, turns: bool) -> int:
+        return max(_LIMIT // self.size, _SMALLEST_LIMIT) if turns else _LIMIT
 
     def blame(self) -> OutOfStepError | None:
         """Say which rank the others were waiting for, after a collective operation failed or timed out.
@@ -267,24 +280,24 @@ class Ranks:
         finally:
             self._streams = ""
 
-    def _from(self, source: int, call: str, items: Iterable[Any], limit: int) -> Iterator[Any]:
+    def _from(self, source: int, call: str, items: Any, limit: int) -> Iterator[Any]:
         """Yield a rank's items, after sending them if the rank is this one."""
         if source != self.rank:
             while received := self._receive(source, call):
                 yield from drain(received)
             return
-        packed = parcels(items, limit)
+        packed = items.drained() if isinstance(items, Sealed) else parcels(items, limit)
         while True:
             try:
                 parcel = next(packed, None)
             except BaseException as error:
-                self._send(Parcel([], pack(f"{type(error).__name__}: {error}").body, 0, []), _FAILED)
+                self._send(Parcel(0, [], pack(f"{type(error).__name__}: {error}").body, 0, []), _FAILED)
                 raise
             if parcel is None:
-                self._send(Parcel([], torch.empty(0, dtype=torch.uint8), 0, []))
+                self._send(Parcel(0, [], torch.empty(0, dtype=torch.uint8), 0, []))
                 return
             self._send(parcel)
-            own = parcel.items
+            own = parcel.contents()
             del parcel
             yield from drain(own)
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from compat import _evaluation
 from compat._distributed import dealing
 from compat._distributed.gradients import share_buffers, unwrapped
-from compat._distributed.ranks import Ranks, drain
+from compat._distributed.ranks import Ranks
 from compat._distributed.sharding import made_whole
 from compat.losses import MultiLoss
 
@@ -67,20 +67,26 @@ def _all_together(loop: Any, loader: Any, ranks: Ranks, call: str) -> Iterator[P
     ours = (torch.get_rng_state(), generator.get_state() if generator is not None else None)
     of_torch, of_loader = ranks.share(call, ours)
     share_buffers(unwrapped(made_whole(loop.model)))
-    part = _part(loop, whole, ranks, call)
+    part = _part(loop, loader, ranks, call)
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(of_torch)
         if generator is not None and of_loader is not None:
             generator.set_state(of_loader)
         # All processes compute before the first one sends.
-        yield Part(part.batches, lambda items: ranks.stream(call, drain(list(items)), part.turns), False, whole)
+        yield Part(
+            part.batches, lambda made: ranks.stream(call, ranks.seal(made, part.turns), part.turns), False, whole
+        )
     if isinstance(whole, DataLoader) and generator is None:
         # What opening a loader draws in any case, and so what the training goes on from in the old library.
         torch.empty((), dtype=torch.int64).random_()
 
 
-def _part(loop: Any, whole: Any, ranks: Ranks, call: str) -> dealing.Share:
+def _part(loop: Any, loader: Any, ranks: Ranks, call: str) -> dealing.Share:
+    whole = dealing.whole(loader)
     own = any(whole is loader for loader in loop._compat.built_here)
+    if loop._compat.has_dealt and loader is loop.train_loader and whole is loader:
+        # A callback has put it there when the data had been dealt out: it is what this process alone trains on.
+        return dealing.Share(whole, turns=False)
 
     def agree(items: list[Any]) -> list[Any]:
         agreed: list[Any] = ranks.share(call, items)

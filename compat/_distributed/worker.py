@@ -45,6 +45,9 @@ def run(luggage: Luggage) -> bytes | None:
     tqdm.set_lock(threading.RLock())
     errand: Errand = luggage.unpack()
     errand.settings.apply()
+    if "OMP_NUM_THREADS" not in os.environ:
+        # With all cores for each of them the processes get in each other's way; torchrun gives them one.
+        torch.set_num_threads(max(errand.settings.threads // int(os.environ["LOCAL_WORLD_SIZE"]), 1))
     # The parent warns, at the line of the program that called fit.
     warnings.filterwarnings("ignore", category=QuirkWarning)
     loop = errand.loop
@@ -123,7 +126,7 @@ def joined(loop: Any, gpu: int, ddp_args: Mapping[str, Any]) -> Iterator[None]:
                 raise blame from error
         raise
     finally:
-        ranks, state.ranks, state.built_here = state.ranks, None, []
+        ranks, state.ranks, state.built_here, state.has_dealt = state.ranks, None, [], False
         ranks.close()
 
 
@@ -159,6 +162,7 @@ def prepare(loop: Any, callbacks: Any, in_process_data_load: Any) -> None:
     own = any(loop.train_loader is loader for loader in state.built_here)
     agree = partial(ranks.share, "deal out the training set")
     loop.train_loader, sampler = dealing.deal_out(loop.train_loader, ranks.rank, ranks.size, agree, own=own)
+    state.has_dealt = True
     handler.register_callbacks([DistributedSamplerSetEpoch(sampler, None, None)])
 
 

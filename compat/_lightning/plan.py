@@ -17,7 +17,7 @@ from compat._distributed.failures import check_main_guard
 from compat._evaluation import check_loader, length_of
 from compat._lightning.arguments import data_parallel_problems, replicas, unknown_arguments
 from compat._lightning.flags import Flags, PrecisionName, ddp_settings, precision_of, read_flags
-from compat._lightning.processes import ddp_problems
+from compat._lightning.processes import ddp_problems, dealing_problems
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.handler import _as_list
 from compat.exceptions import (
@@ -242,6 +242,8 @@ def check_fit(
         and not _may_swap_loaders([*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *as_list])
     ):
         problems += loader_problems(loop, num_iterations, grad_accumulation)
+        if not problems and loop.gpu_mode == "ddp" and is_own(loop, "_spawn_fit"):
+            problems += dealing_problems(loop.train_loader)
     raise_problems(problems)
     return as_list
 

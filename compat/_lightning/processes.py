@@ -7,9 +7,11 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from compat._distributed import dealing
 from compat._distributed.errand import Layout
 from compat._distributed.sharding import sharding_problems
 from compat.callbacks.abstract import AbstractCallback
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from compat._lightning.cluster import Place
     from compat.train_loop import TrainLoop
 
-__all__ = ["TIMEOUT", "ddp_problems", "plan_processes"]
+__all__ = ["TIMEOUT", "ddp_problems", "dealing_problems", "plan_processes"]
 
 TIMEOUT = "COMPAT_DDP_TIMEOUT"
 _SECONDS = 1800.0
@@ -50,6 +52,9 @@ def ddp_problems(
         ]
     asked = {**defaults, **settings}
     problems = _kinds(asked)
+    if problems:
+        return problems
+    problems += _meeting_problems(asked)
     if problems:
         return problems
     try:
@@ -222,6 +227,31 @@ def _device_problems(asked: Mapping[str, Any], processes: int) -> list[CompatErr
     return []
 
 
+def _meeting_problems(asked: Mapping[str, Any]) -> list[CompatError]:
+    """List what is wrong with how the processes are to find each other and to talk."""
+    backend, init_method = asked["backend"], asked["init_method"]
+    known = [name for name in dist.Backend.backend_list if name != "undefined"]
+    # One for all, or one for each kind of device: cpu:gloo,cuda:nccl.
+    named = [part.rpartition(":")[2].strip().lower() for part in backend.split(",")]
+    problems: list[CompatError] = []
+    if not all(name in known for name in named):
+        problems.append(
+            InvalidArgumentError(
+                f"backend={backend!r} is none of {', '.join(known)}. Use 'nccl' on GPUs and 'gloo' on the CPU."
+            )
+        )
+    host, _, port = init_method.removeprefix("tcp://").split("?")[0].rpartition(":")
+    is_tcp = init_method.startswith("tcp://") and host and port.isdecimal() and 0 < int(port) < 65536
+    if not (is_tcp or init_method.startswith(("env://", "file://"))):
+        problems.append(
+            InvalidArgumentError(
+                f"init_method={init_method!r} says of no place where the processes meet. Use 'env://', which is what is"
+                " meant where nothing is said, 'tcp://host:port' or 'file://path'."
+            )
+        )
+    return problems
+
+
 def _endpoint(init_method: str, nodes: int) -> str | None:
     """Find out where the processes are to meet: where the caller says, else on a free port of this machine."""
     if init_method.startswith("tcp://"):
@@ -247,6 +277,22 @@ def _timeout_of_environment() -> timedelta:
     if not 0 < seconds < 1e9:
         raise InvalidArgumentError(f"{TIMEOUT}={text!r} is no number of seconds above 0.")
     return timedelta(seconds=seconds)
+
+
+def dealing_problems(loader: Any) -> list[CompatError]:
+    """List what keeps a loader from being dealt out to processes, whatever their number.
+
+    Args:
+        loader: The training loader, if nobody brings another one.
+    """
+    try:
+        dealing.deal_out(loader, 0, 1)
+    except InvalidTypeError as problem:
+        return [problem]
+    except CompatError:
+        # What depends on the number is said where the processes are.
+        return []
+    return []
 
 
 def _rank_problems(callbacks: Sequence[AbstractCallback], size: int) -> list[CompatError]:

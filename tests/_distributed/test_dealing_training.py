@@ -269,7 +269,10 @@ def test_distributed_sampler_of_the_user_s_own_for_other_ranks_is_refused() -> N
 @pytest.mark.parametrize(
     ("loader", "reason"),
     [
-        (DataLoader(Stream(4)), "A DataLoader over a Stream cannot be dealt out to 2 processes: an IterableDataset"),
+        (
+            DataLoader(Stream(4)),
+            "A DataLoader over a Stream cannot be dealt out to the processes of a fit: an IterableDataset",
+        ),
         (DataLoader(Sized(4)), "an IterableDataset decides itself"),
         (numbers(4, sampler=Uncounted(4)), "A DataLoader over a Numbers .* it has no length"),
         (iter([[1]]), "A list_iterator .* it has no length"),
