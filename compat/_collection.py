@@ -36,20 +36,20 @@ def collected(
         EmptyLoaderError: There was no batch.
     """
     predictions, targets = (_collector(collate, transform, rows) for _ in range(2))
-    metadata = []
+    metadata = _Metadata(rows)
     batches = 0
     for y_pred, y_true, batch_metadata in outputs:
         predictions.add(y_pred)
         targets.add(y_true)
         if batch_metadata is not None:
-            metadata.append(batch_metadata)
+            metadata.add(batch_metadata)
         batches += 1
     if not batches:
         raise EmptyLoaderError("Cannot predict: the loader held no batch. At least one is needed.")
-    reason = _misaligned(metadata, batches)
+    reason = _misaligned(metadata.keys, batches)
     if reason:
         warn(reason)
-    return predictions.result(), targets.result(), combine_prediction_metadata_batches(metadata)
+    return predictions.result(), targets.result(), metadata.result()
 
 
 def rows_of(loader: Any) -> int | None:
@@ -88,17 +88,18 @@ class _Collector:
 
 
 class _Rows(_Collector):
-    """Does what ``append_predictions`` and ``torch_cat_transf`` do, without a second copy of everything at the end.
+    """Does what collecting a list and joining it would do, without a second copy of everything at the end.
 
     The rows are written to where they belong as they come. Batches that do not fit together that way are collected in a
     list, and then it is torch's part to join them or to refuse.
 
     Args:
         rows: How many rows there will be.
+        join: Joins the batches that do not fit.
     """
 
-    def __init__(self, rows: int) -> None:
-        super().__init__(append_predictions, torch_cat_transf)
+    def __init__(self, rows: int, join: Callable[[Any], Any] = torch_cat_transf) -> None:
+        super().__init__(append_predictions, join)
         self._rows, self._filled = rows, 0
         self._table: torch.Tensor | None = None
 
@@ -135,6 +136,50 @@ class _Rows(_Collector):
             self._table = None
         # Also where there was no table: there is to be none from now on.
         self._filled = self._rows + 1
+
+
+class _Metadata:
+    """Does what ``combine_prediction_metadata_batches`` does with a list of all batches; tensors are rows here too.
+
+    Args:
+        rows: How many rows there will be, if that is known.
+
+    Attributes:
+        keys: The keys of each batch.
+    """
+
+    def __init__(self, rows: int | None) -> None:
+        self.keys: list[tuple[Any, ...]] = []
+        self._rows = rows
+        self._batches: list[Any] = []
+        self._tables: dict[Any, _Rows] = {}
+        # Every key, in the order in which they came.
+        self._order: dict[Any, None] = {}
+
+    def add(self, entries: Any) -> None:
+        """Add a batch's metadata."""
+        self.keys.append(tuple(entries))
+        if self._rows is None or type(entries) is not dict:
+            self._order.update(dict.fromkeys(entries))
+            self._batches.append(entries)
+            return
+        rest = {}
+        for key, values in entries.items():
+            if key not in self._order and _is_plain(values):
+                self._tables[key] = _Rows(self._rows, torch.cat)
+            self._order[key] = None
+            if key in self._tables:
+                self._tables[key].add(values)
+            else:
+                rest[key] = values
+        if rest:
+            self._batches.append(rest)
+
+    def result(self) -> dict[str, Any]:
+        """Return the metadata of all rows."""
+        combined = combine_prediction_metadata_batches(self._batches)
+        combined.update({key: table.result() for key, table in self._tables.items()})
+        return {key: combined[key] for key in self._order}
 
 
 def _is_plain(values: Any) -> bool:

@@ -1,7 +1,9 @@
 """Predictions put together: what torch.cat would give, without a second copy of everything."""
 
+from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, Weighte
 from compat._collection import Moved, collected, rows_of
 from compat.data import append_predictions, torch_cat_transf
 from compat.exceptions import EmptyLoaderError
+from compat.utils import combine_prediction_metadata_batches
 
 
 def outputs(*batches: Any) -> list[tuple[Any, Any, Any]]:
@@ -99,6 +102,46 @@ def test_a_result_of_known_size_is_written_once(monkeypatch: pytest.MonkeyPatch)
     assert len(joined) == 2
     put_together(batches, 3)
     assert len(joined) == 2
+
+
+METADATA = {
+    "tensors": [{"a": torch.ones(2), "b": torch.ones(2, 3)}, {"a": torch.zeros(1), "b": torch.zeros(1, 3)}],
+    "every kind": [
+        {"l": ["x", "y"], "t": torch.ones(2), "n": np.ones(2)},
+        {"l": ["z"], "t": torch.ones(1), "n": np.ones(1)},
+    ],
+    "no dict": [OrderedDict(t=torch.ones(2)), {"t": torch.ones(1), "l": [1]}],
+    "a tensor later": [{"t": torch.ones(2)}, {"t": torch.ones(1), "u": torch.ones(1)}],
+    "more rows than samples": [{"t": torch.ones(5)}, {"t": torch.ones(5)}],
+    "nothing": [{}, {}],
+}
+
+
+@pytest.mark.parametrize("rows", [None, 1, 3, 10])
+@pytest.mark.parametrize("batches", METADATA.values(), ids=METADATA)
+def test_metadata_are_joined_as_a_list_of_them_would_be(batches: list[Any], rows: int | None) -> None:
+    expected = combine_prediction_metadata_batches(batches)
+    given = [(torch.ones(1), torch.ones(1), entries) for entries in batches]
+    result = collected(given, append_predictions, torch_cat_transf, lambda reason: None, rows)[2]
+    assert list(result) == list(expected)
+    for key, values in expected.items():
+        assert type(result[key]) is type(values)
+        if isinstance(values, list):
+            assert result[key] == values
+        else:
+            assert np.array_equal(result[key], values)
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+@pytest.mark.parametrize("later", [[1], np.ones(1), "x"])
+def test_metadata_of_mixed_kinds_are_refused_the_same_way(later: Any, rows: int | None) -> None:
+    batches = [{"t": torch.ones(2)}, {"t": later}]
+    with pytest.raises(TypeError) as theirs:
+        combine_prediction_metadata_batches(batches)
+    given = [(torch.ones(1), torch.ones(1), entries) for entries in batches]
+    with pytest.raises(TypeError) as ours:
+        collected(given, append_predictions, torch_cat_transf, pytest.fail, rows)
+    assert str(ours.value) == str(theirs.value)
 
 
 class Stream(IterableDataset[int]):

@@ -8,6 +8,7 @@ parcel together. What arrives lies on the CPU, is no part of a graph, and owns i
 import importlib
 import io
 import math
+import mmap
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ __all__ = ["Parcel", "Sealed", "pack", "parcels", "unpack"]
 
 # A tensor of this many bytes or more is a message of its own.
 _LARGE = 1 << 20
+# A sealed piece of this many bytes or more is a mapping of its own.
+_MAPPED = 64 << 10
 # So many items at most share a parcel: those who wait for a slow producer see something from time to time.
 _ITEMS = 512
 
@@ -90,6 +93,9 @@ def parcels(items: Iterable[Any], limit: int) -> Iterator[Parcel]:
 class Sealed:
     """Items that have been packed already, and not kept: a few large pieces of memory in place of many small ones.
 
+    The pieces are mappings of their own, so that the system gets each back when it has been sent. What is freed on the
+    heap stays with the process, and would add up to the whole share.
+
     Args:
         items: The items.
         limit: See :func:`parcels`.
@@ -99,6 +105,7 @@ class Sealed:
         self._parcels: list[Parcel] = []
         for parcel in parcels(items, limit):
             parcel.items = []
+            parcel.body, parcel.large = _mapped(parcel.body), [_mapped(flat) for flat in parcel.large]
             self._parcels.append(parcel)
 
     def drained(self) -> Iterator[Parcel]:
@@ -230,6 +237,14 @@ class _Unpickler(pickle.Unpickler):
             return flat.numpy().view(dtype).reshape(shape)
         # The number of elements is told as well: -1 is ambiguous where there are none.
         return flat.view(dtype).reshape(math.prod(shape)).reshape(shape)
+
+
+def _mapped(flat: Tensor) -> Tensor:
+    """Copy bytes into a mapping of their own, if they are enough to fill a few pages."""
+    if len(flat) < _MAPPED:
+        return flat
+    copied = torch.frombuffer(mmap.mmap(-1, len(flat)), dtype=torch.uint8)
+    return copied.copy_(flat)
 
 
 def _flat(data: bytearray) -> Tensor:
