@@ -20,8 +20,10 @@ from compat.exceptions import MissingAttributeError
 __all__ = ["TTDataParallel", "TTDistributedDataParallel", "TTParallelBase"]
 
 _CORE = ("get_loss", "get_loss_eval", "get_predictions")
+# What sets a parameter, a buffer or a submodule; setting an attribute comes here too.
+_SETTERS = {"add_module", "register_buffer", "register_module", "register_parameter"}
 # What a view takes from the wrapper even where the model has it as well.
-_OF_WRAPPER = frozenset(name for name in dir(nn.Module) if not name.startswith("_")) | {*_CORE}
+_OF_WRAPPER = (frozenset(name for name in dir(nn.Module) if not name.startswith("_")) | {*_CORE}) - _SETTERS
 
 
 class TTParallelBase:

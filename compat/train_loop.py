@@ -214,7 +214,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
             The trained model.
         """
         nested = self._compat.after_fit is not None
-        with course.running(self):
+        with course.running(self), course.among_others(self):
             course.begin(self, num_epochs, num_iterations, grad_accumulation, nested)
             self.callbacks_handler.register_callbacks(callbacks, print_callbacks=self.print_callbacks)
             _evaluation.to_device(self)

@@ -11,7 +11,10 @@ import torch
 from compat import _console, _ledger, quirks
 from compat.predictions import ModelPredictionStore
 
-__all__ = ["Errand", "Layout", "ProcessSettings", "travelling_light"]
+__all__ = ["TIMEOUT_SECONDS", "Errand", "Layout", "ProcessSettings", "travelling_light"]
+
+
+TIMEOUT_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,17 @@ from compat.losses import MultiLoss
 from compat.model import TTModel
 from compat.parallel import TTDistributedDataParallel
 
-__all__ = ["Door", "after_backward", "check_drift", "checksums", "share_buffers", "unwrapped", "wrapped"]
-
+__all__ = [
+    "Door",
+    "after_backward",
+    "check_drift",
+    "checksums",
+    "foreign_parameters",
+    "share_buffers",
+    "trained_parameters",
+    "unwrapped",
+    "wrapped",
+]
 
 # How torch's message begins.
 _UNFINISHED = "Expected to have finished reduction in the prior iteration"
@@ -47,14 +56,30 @@ class Door(DistributedDataParallel):
             batch would be moved before ``get_loss`` sees it.
 
     Attributes:
-        has_several_losses: Whether the last call returned a ``MultiLoss``, whose gradients are averaged by hand.
+        averages_by_hand: Whether each batch has several losses, whose gradients are averaged by hand.
+        has_several_losses: Whether the last call returned a ``MultiLoss``, for which the same is true.
+        stands_alone: Tells whether this process does something without the others, and so has to be left alone.
+        trained: The parameters that were trained when it was made; it averages no others.
     """
+
+    averages_by_hand: bool
+    has_several_losses: bool
+    stands_alone: Callable[[], bool] | None
+    trained: list[str]
+    _arguments: dict[str, Any]
 
     def __init__(self, module: nn.Module, **kwargs: Any) -> None:
         """Wrap the model; the process group is there before."""
         # Into the dict, and first: a wrapper that lends a model's methods tells its own attributes by then.
-        self.__dict__.update(_is_open=False, has_several_losses=False)
+        self.__dict__.update(_is_open=False, has_several_losses=False, averages_by_hand=False, stands_alone=None)
+        self.__dict__.update(_arguments=kwargs, trained=trained_parameters(module))
         super().__init__(module, **kwargs)
+
+    def renewed(self) -> "Door":
+        """Return another wrapper of the same model, for the parameters that are trained by now."""
+        other = type(self)(self.module, **self._arguments)
+        other.averages_by_hand, other.stands_alone = self.averages_by_hand, self.stands_alone
+        return other
 
     def through(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function that computes a loss, with the gradients of its result averaged over the processes.
@@ -66,7 +91,7 @@ class Door(DistributedDataParallel):
         Returns:
             What it returns.
         """
-        if self._is_open or not torch.is_grad_enabled():
+        if self._is_bare():
             return function(*arguments)
         return self(_Call(function, arguments))
 
@@ -77,10 +102,10 @@ class Door(DistributedDataParallel):
             inputs: Arguments of the model.
             kwargs: Further arguments of the model.
         """
-        if self._is_open or not torch.is_grad_enabled():
+        if self._is_bare():
             return self._bare(*inputs, **kwargs)
         # A MultiLoss before this batch has switched it off.
-        self.require_backward_grad_sync = True
+        self.require_backward_grad_sync = not self.averages_by_hand
         self.has_several_losses = False
         try:
             output = super().forward(*inputs, **kwargs)  # type: ignore[no-untyped-call]
@@ -92,10 +117,14 @@ class Door(DistributedDataParallel):
                 " Let the wrapper look for such ones: fit(..., ddp_model_args={'find_unused_parameters': True}). Or"
                 f" freeze them with requires_grad_(False). torch says: {error}"
             ) from error
-        if self.has_several_losses:
+        if not self.require_backward_grad_sync:
             # What was switched off is the averaging alone: rank zero's buffers go on being shared.
             self.require_forward_param_sync = True
         return output
+
+    def _is_bare(self) -> bool:
+        alone = self.stands_alone is not None and self.stands_alone()
+        return self._is_open or alone or not torch.is_grad_enabled()
 
     # XXX: torch has no public place between the preparation of a forward and what it wraps; this one has been there
     # since 1.11, and tests/_distributed/test_gradients.py notices when it goes.
@@ -142,38 +171,70 @@ def wrapped(model: nn.Module, ddp_model_args: Mapping[str, Any]) -> Door:
     return _TTDoor(model, **arguments) if isinstance(model, TTModel) else Door(model, **arguments)
 
 
+def trained_parameters(model: nn.Module) -> list[str]:
+    """Name the parameters of a model that get gradients.
+
+    Args:
+        model: The model.
+    """
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
 def unwrapped(model: Any) -> Any:
     """Return the model inside a wrapper, or the model itself."""
     return model.module if isinstance(model, Door | ShardedDoor) else model
 
 
-def after_backward(model: Any, size: int) -> None:
-    """Average the gradients of one loss among several; those of a single loss have been averaged on the way.
+def after_backward(loop: Any) -> None:
+    """Average the gradients that nobody has averaged on the way.
+
+    Those are the ones of a single loss among several, and of parameters that are not the model's: of a criterion that
+    learns.
 
     Args:
-        model: The loop's model, after the backward pass.
-        size: The number of processes.
+        loop: The facade, after a backward pass.
     """
-    if isinstance(model, Door) and model.has_several_losses:
-        _average([parameter for parameter in model.module.parameters() if parameter.requires_grad], size)
+    door, size = loop.model, loop._compat.ranks.size
+    by_hand = list(loop._compat.foreign_parameters)
+    if isinstance(door, Door) and (door.averages_by_hand or door.has_several_losses):
+        by_hand += [parameter for parameter in door.module.parameters() if parameter.requires_grad]
+    if by_hand:
+        _average(by_hand, size)
+
+
+def foreign_parameters(model: nn.Module, optimizer: Any) -> list[nn.Parameter]:
+    """Return the parameters that an optimizer steps on and the model does not have.
+
+    Args:
+        model: The model.
+        optimizer: The loop's optimizer, or several of them.
+    """
+    own = {id(parameter) for parameter in model.parameters()}
+    found = {}
+    for each in getattr(optimizer, "optimizer_list", [optimizer]):
+        for group in getattr(each, "param_groups", ()):
+            found.update({id(parameter): parameter for parameter in group["params"] if id(parameter) not in own})
+    return list(found.values())
+
+
+_DENSE, _SPARSE = 1, 2
 
 
 def _average(parameters: Sequence[nn.Parameter], size: int) -> None:
     """Average gradients over the processes; one that is missing in some of them counts as 0 there."""
-    if not parameters:
-        return
-    device = parameters[0].device
-    there = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32, device=device)
+    kinds = [0 if each.grad is None else _SPARSE if each.grad.is_sparse else _DENSE for each in parameters]
+    there = torch.tensor(kinds, dtype=torch.int32, device=parameters[0].device)
     # A branch of the model may have been taken in one process only.
     dist.all_reduce(there, dist.ReduceOp.MAX)
-    by_kind: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
-    for parameter, is_there in zip(parameters, there.tolist(), strict=True):
-        if not is_there:
-            continue
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        by_kind.setdefault((parameter.grad.dtype, parameter.grad.device), []).append(parameter.grad)
-    for gradients in by_kind.values():
+    alike: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
+    for parameter, kind in zip(parameters, there.tolist(), strict=True):
+        if kind == _SPARSE:
+            _average_sparse(parameter, size)
+        elif kind == _DENSE:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            alike.setdefault((parameter.grad.dtype, parameter.grad.device), []).append(parameter.grad)
+    for gradients in alike.values():
         flat = _flatten_dense_tensors(gradients).div_(size)  # type: ignore[no-untyped-call]
         dist.all_reduce(flat)
         averages = _unflatten_dense_tensors(flat, gradients)  # type: ignore[no-untyped-call]
@@ -181,13 +242,26 @@ def _average(parameters: Sequence[nn.Parameter], size: int) -> None:
             gradient.copy_(average)
 
 
-def share_buffers(model: nn.Module) -> None:
+def _average_sparse(parameter: nn.Parameter, size: int) -> None:
+    """Average a gradient that says which rows it has, as embeddings may have it."""
+    own = parameter.grad
+    if own is None:
+        own = torch.zeros_like(parameter).to_sparse(1)
+    total = own.coalesce().div_(size)
+    dist.all_reduce(total)
+    parameter.grad = total
+
+
+def share_buffers(model: Any) -> None:
     """Give all processes rank zero's buffers, such as the statistics of batch normalisation.
 
     Args:
-        model: The model; ``DistributedDataParallel`` does the same at the next training batch.
+        model: The loop's model. Its wrapper does the same at the next training batch; one that is told not to keeps the
+            buffers of each process, and they stay as they are here.
     """
-    for buffer in model.buffers():
+    if isinstance(model, Door) and not model.broadcast_buffers:
+        return
+    for buffer in unwrapped(model).buffers():
         # Some backends take no bool.
         shared = buffer.to(torch.uint8) if buffer.dtype == torch.bool else buffer.contiguous()
         dist.broadcast(shared, 0)
@@ -195,22 +269,27 @@ def share_buffers(model: nn.Module) -> None:
             buffer.copy_(shared)
 
 
-def checksums(model: nn.Module) -> list[int]:
+def checksums(parameters: Iterable[torch.Tensor]) -> list[int]:
     """Return a number for each parameter that is the same in two processes if its values are, to the last bit.
 
     Args:
-        model: The model.
+        parameters: The parameters.
     """
-    with torch.no_grad():
-        sums = [_checksum(parameter) for parameter in model.parameters()]
-    return torch.stack(sums).tolist() if sums else []
+    return [_checksum(parameter) for parameter in parameters]
 
 
-def _checksum(parameter: torch.Tensor) -> torch.Tensor:
-    detached = parameter.detach()
-    values = (torch.view_as_real(detached) if detached.is_complex() else detached).double()
-    # The bits, since a NaN is not equal to itself.
-    return torch.stack([values.sum(), values.abs().sum()]).view(torch.int64).cpu().sum()
+# By the size of a number in bytes.
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _checksum(parameter: torch.Tensor) -> int:
+    detached = parameter.detach().contiguous()
+    plain = torch.view_as_real(detached) if detached.is_complex() else detached
+    bits = plain.reshape(-1).view(_BITS[plain.element_size()])
+    # Whole numbers: their sum does not depend on the order, and so not on the number of threads or the kind of GPU. The
+    # second sum tells apart halves that have changed places.
+    sums = [int(part.sum(dtype=torch.int64)) for part in (bits, bits[: len(bits) // 2])]
+    return hash(tuple(sums))
 
 
 def check_drift(names: Iterable[str], by_rank: Sequence[Sequence[int]]) -> None:

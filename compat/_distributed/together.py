@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from compat import _evaluation
 from compat._distributed import dealing
-from compat._distributed.gradients import share_buffers, unwrapped
+from compat._distributed.gradients import share_buffers
 from compat._distributed.ranks import Ranks
 from compat._distributed.sharding import made_whole
 from compat.losses import MultiLoss
@@ -66,7 +66,8 @@ def _all_together(loop: Any, loader: Any, ranks: Ranks, call: str) -> Iterator[P
     generator = getattr(whole, "generator", None)
     ours = (torch.get_rng_state(), generator.get_state() if generator is not None else None)
     of_torch, of_loader = ranks.share(call, ours)
-    share_buffers(unwrapped(made_whole(loop.model)))
+    made_whole(loop.model)
+    share_buffers(loop.model)
     part = _part(loop, loader, ranks, call)
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(of_torch)

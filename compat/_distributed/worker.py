@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from compat._distributed import dealing, gradients, home, sharding
-from compat._distributed.errand import Errand
+from compat._distributed.errand import TIMEOUT_SECONDS, Errand
 from compat._distributed.failures import is_secondary
 from compat._distributed.luggage import Luggage
 from compat._distributed.ranks import Ranks
@@ -27,7 +28,7 @@ from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.ddp import DistributedSamplerSetEpoch
 from compat.exceptions import QuirkWarning
 
-__all__ = ["joined", "prepare", "run", "train_here", "wrap"]
+__all__ = ["joined", "joined_late", "prepare", "run", "train_here", "wrap"]
 
 _LOADERS = ("train_loader", "validation_loader", "test_loader")
 
@@ -53,6 +54,8 @@ def run(luggage: Luggage) -> bytes | None:
     loop = errand.loop
     callbacks = home.callbacks_of(loop, errand.arguments)
     local_rank = int(os.environ["LOCAL_RANK"])
+    # An override of `_spawn_fit` need not call the original, which says so too.
+    loop.ddp_training_mode, loop.ddp_rank = True, int(os.environ["RANK"])
     loop._spawn_fit(local_rank, *errand.arguments)
     parcel = home.pack(loop, callbacks, dist.get_rank(), local_rank)
     if dist.get_backend() == "nccl":
@@ -74,6 +77,7 @@ def train_here(loop: Any, gpu: int, arguments: tuple[Any, ...]) -> None:
     known = list(loop.callbacks)
     given = home.callbacks_of(loop, arguments)
     whole = {name: getattr(loop, name) for name in _LOADERS}
+    loop.ddp_training_mode, loop.ddp_rank = True, arguments[0]["node_rank"] * arguments[0]["num_gpus"] + gpu
     try:
         loop._spawn_fit(gpu, *arguments)
     finally:
@@ -95,7 +99,8 @@ def joined(loop: Any, gpu: int, ddp_args: Mapping[str, Any]) -> Iterator[None]:
         ddp_args: What the facade gives ``_spawn_fit``.
     """
     rank = ddp_args["node_rank"] * ddp_args["num_gpus"] + gpu
-    timeout = timedelta(seconds=ddp_args["timeout"])
+    # Old code may call this with arguments of its own making, which lack what the old library did not pass.
+    timeout = timedelta(seconds=ddp_args.get("timeout", TIMEOUT_SECONDS))
     if not dist.is_initialized():
         dist.init_process_group(
             ddp_args["backend"],
@@ -108,15 +113,40 @@ def joined(loop: Any, gpu: int, ddp_args: Mapping[str, Any]) -> Iterator[None]:
     if ddp_args["on_gpu"]:
         torch.cuda.set_device(gpu)
     loop.device = torch.device("cuda", gpu) if ddp_args["on_gpu"] else torch.device("cpu")
-    loop.ddp_training_mode, loop.ddp_rank = True, rank
+    with _among_others(loop, timeout, ddp_args["num_gpus"]):
+        yield
+
+
+@contextmanager
+def joined_late(loop: Any) -> Iterator[None]:
+    """Hold a process among those of a fit where an override of ``_spawn_fit`` has prepared it without the original.
+
+    Args:
+        loop: The facade; its model may be in a wrapper that leaves gradients out.
+    """
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))
+    with _among_others(loop, timedelta(seconds=TIMEOUT_SECONDS), local_size):
+        model, arguments = loop.model, {}
+        if isinstance(model, DistributedDataParallel):
+            arguments = {name: getattr(model, name) for name in ("find_unused_parameters", "broadcast_buffers")}
+            model = model.module
+        loop.model = model
+        loop._compat.has_dealt = True
+        wrap(loop, arguments)
+        yield
+
+
+@contextmanager
+def _among_others(loop: Any, timeout: timedelta, local_size: int) -> Iterator[None]:
     state = loop._compat
-    state.ranks, state.local_size = Ranks(timeout), ddp_args["num_gpus"]
+    loop.ddp_training_mode, loop.ddp_rank = True, dist.get_rank()
+    state.ranks, state.local_size = Ranks(timeout), local_size
     try:
         yield
         state.ranks.meet("the end of the fit")
         if isinstance(loop.model, sharding.ShardedDoor):
             loop.model.undo()
-        gradients.share_buffers(gradients.unwrapped(loop.model))
+        gradients.share_buffers(loop.model)
     except BaseException as error:
         # Those that wait for this process need not wait any longer.
         state.ranks.failed(error)
@@ -133,8 +163,8 @@ def joined(loop: Any, gpu: int, ddp_args: Mapping[str, Any]) -> Iterator[None]:
 def _seed(loop: Any, rank: int, ddp_args: Mapping[str, Any]) -> None:
     """Seed torch as the old library does, with the same number in every process whatever the user did (Q58)."""
     if loop._compat.quirks.fixed("Q58"):
-        seed = ddp_args["seed"] + rank
-        told = f"torch is seeded with {ddp_args['seed']} plus the rank"
+        own = ddp_args.get("seed", torch.initial_seed())
+        seed, told = own + rank, f"torch is seeded with {own} plus the rank"
     else:
         seed, told = 0, "every process seeds torch with 0, so their dropout masks are the same"
     torch.manual_seed(seed)
@@ -193,7 +223,19 @@ def wrap(loop: Any, ddp_model_args: Mapping[str, Any]) -> None:
     if loop._compat.flags.strategy == "fsdp":
         loop.model = sharding.shard(loop.model, loop.optimizer)
     else:
-        loop.model = gradients.wrapped(loop.model, ddp_model_args)
+        door = gradients.wrapped(loop.model, ddp_model_args)
+        ranks = loop._compat.ranks
+        door.averages_by_hand, door.stands_alone = loop.num_optimizers > 1, lambda: ranks.alone
+        loop.model = door
+    _share_foreign_parameters(loop)
+
+
+def _share_foreign_parameters(loop: Any) -> None:
+    """Give all processes rank zero's values of what the optimizer steps on beside the model's parameters."""
+    loop._compat.foreign_parameters = gradients.foreign_parameters(gradients.unwrapped(loop.model), loop.optimizer)
+    with torch.no_grad():
+        for parameter in loop._compat.foreign_parameters:
+            dist.broadcast(parameter.detach(), 0)
 
 
 def _follow_parameters(optimizer: Any) -> None:

@@ -1,19 +1,28 @@
 """The course of a fit: where it starts and stops, what earlier fits left behind, and the quirks along the way."""
 
+import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 
 from compat import _evaluation
 from compat._amp import LoopScaler
-from compat._distributed.gradients import Door, check_drift, checksums, unwrapped
+from compat._distributed.gradients import (
+    Door,
+    check_drift,
+    checksums,
+    foreign_parameters,
+    trained_parameters,
+    unwrapped,
+)
 from compat._distributed.sharding import ShardedDoor, made_whole
 from compat._lightning import plan, steps
 from compat._lightning.counting import epochs_for
 from compat._loop_state import Inherited, Target
-from compat.exceptions import raise_problems
+from compat.exceptions import OutOfStepError, raise_problems
 from compat.quirks import QuirkSettings
 
 if TYPE_CHECKING:
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "agree",
+    "among_others",
     "amp_is_on",
     "auto_eval",
     "batch_loss",
@@ -49,6 +59,20 @@ def running(loop: "TrainLoop") -> Iterator[None]:
         state.after_fit = outer[0]
         if state.after_fit is not None:
             state.target, state.sample_counts = outer[1:]
+
+
+def among_others(loop: "TrainLoop") -> AbstractContextManager[None]:
+    """Return the context of a fit in this process: nothing to do, but for an override that has formed a group itself.
+
+    Args:
+        loop: The facade.
+    """
+    is_known = loop.gpu_mode != "ddp" or loop._compat.ranks is not None
+    if is_known or not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return nullcontext()
+    from compat._distributed.worker import joined_late
+
+    return joined_late(loop)
 
 
 def begin(loop: "TrainLoop", num_epochs: int, num_iterations: int, grad_accumulation: int, nested: bool) -> None:
@@ -242,15 +266,30 @@ def _reaches_the_end_of_an_epoch(loop: "TrainLoop", batches: int) -> bool:
 def keep_step(loop: "TrainLoop", point: str) -> None:
     """Let the processes of a fit meet where hooks are over, so that one that did something alone is noticed there.
 
+    Hooks may also freeze, thaw or add parameters. The wrapper looks at them but once, so it is made anew then.
+
     Args:
         loop: The facade; a fit of one process meets nobody.
         point: What all of them go on to.
 
     Raises:
-        OutOfStepError: One of them has not come for the same.
+        OutOfStepError: One of them has not come for the same, or trains other parameters.
     """
-    if loop._compat.ranks is not None:
-        loop._compat.ranks.meet(point)
+    ranks = loop._compat.ranks
+    if ranks is None:
+        return
+    trained = trained_parameters(unwrapped(loop.model))
+    everyone = ranks.exchange(point, zlib.crc32(" ".join(trained).encode()))
+    other = next((rank for rank, theirs in enumerate(everyone) if theirs != everyone[0]), None)
+    if other is not None:
+        raise OutOfStepError(
+            f"rank {other} trains other parameters than rank 0: a hook has frozen, thawed or added some in one of them"
+            " only. Do so in all processes.",
+            other,
+        )
+    if isinstance(loop.model, Door) and loop.model.trained != trained:
+        loop.model = loop.model.renewed()
+    loop._compat.foreign_parameters = foreign_parameters(unwrapped(loop.model), loop.optimizer)
 
 
 def agree(loop: "TrainLoop") -> None:
@@ -266,9 +305,11 @@ def agree(loop: "TrainLoop") -> None:
     if ranks is None:
         return
     model = unwrapped(made_whole(loop.model))
-    mine = (bool(loop.early_stop), checksums(model))
+    foreign = loop._compat.foreign_parameters
+    mine = (bool(loop.early_stop), checksums([*model.parameters(), *foreign]))
     stops, sums = zip(*ranks.exchange(f"the end of epoch {loop.epoch}", mine), strict=True)
-    check_drift((name for name, _ in model.named_parameters()), sums)
+    names = [name for name, _ in model.named_parameters()]
+    check_drift([*names, *(f"parameter {index} of the optimizer alone" for index in range(len(foreign)))], sums)
     loop.early_stop = loop.early_stop or any(stops)
 
 

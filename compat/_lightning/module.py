@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from compat import _console
-from compat._distributed.gradients import after_backward, share_buffers, unwrapped
+from compat._distributed.gradients import after_backward, share_buffers
 from compat._distributed.sharding import made_whole
 from compat._lightning import cadence, course, steps, tally
 from compat._lightning.surroundings import Surroundings
@@ -112,6 +112,7 @@ class LoopModule(LightningModule):
         loop = self.loop
         with carried():
             begin_epoch(loop, self.trainer.current_epoch)
+        self.model = loop.model
         cadence.set_epoch_length(self.trainer, loop.train_loader)
 
     def training_step(self, dataloader_iter: Iterator[Any]) -> None:
@@ -207,7 +208,8 @@ def end_epoch(loop: "TrainLoop") -> bool:
     if loop._compat.ranks is not None:
         loop._compat.ranks.at(f"the end of epoch {loop.epoch}", loop.total_iteration_idx)
         # A callback that runs in one process alone evaluates the model that all have.
-        share_buffers(unwrapped(made_whole(loop.model)))
+        made_whole(loop.model)
+        share_buffers(loop.model)
     loop.auto_execute_end_of_epoch()
     loop.callbacks_handler.execute_epoch_end()
     loop.message_service.end_of_epoch_trigger()
@@ -259,7 +261,7 @@ def train_batch(loop: "TrainLoop", batch: Any) -> bool:
 def _backward(loop: "TrainLoop", loss: Any, optimizer_idx: int) -> None:
     loop._backward_pass(loss, optimizer_idx)
     if loop._compat.ranks is not None:
-        after_backward(loop.model, loop._compat.ranks.size)
+        after_backward(loop)
     if loop.grad_cb_used:
         loop.callbacks_handler.execute_gradient_update(optimizer_idx)
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from compat._distributed import dealing
-from compat._distributed.errand import Layout
+from compat._distributed.errand import TIMEOUT_SECONDS, Layout
 from compat._distributed.sharding import sharding_problems
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, raise_problems
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["TIMEOUT", "ddp_problems", "dealing_problems", "plan_processes"]
 
 TIMEOUT = "COMPAT_DDP_TIMEOUT"
-_SECONDS = 1800.0
 
 
 def ddp_problems(
@@ -271,7 +270,7 @@ def _endpoint(init_method: str, nodes: int) -> str | None:
 def _timeout_of_environment() -> timedelta:
     text = os.environ.get(TIMEOUT, "").strip()
     try:
-        seconds = float(text) if text else _SECONDS
+        seconds = float(text) if text else TIMEOUT_SECONDS
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:

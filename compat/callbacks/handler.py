@@ -177,9 +177,11 @@ class CallbacksHandler:
 
     def _here(self) -> int | None:
         """Return what a callback asks for by ``device_idx_execution``: the rank, or in one process the GPU (Q59)."""
-        ranks = state_of(self.train_loop_obj).ranks
-        here: int | None = self.train_loop_obj.device.index
-        return here if ranks is None else ranks.rank
+        loop = self.train_loop_obj
+        # An override that forms the group of processes itself sets the rank before.
+        in_group = state_of(loop).ranks is not None or (loop.gpu_mode == "ddp" and loop.ddp_rank is not None)
+        here: int | None = loop.ddp_rank if in_group else loop.device.index
+        return here
 
     def _in_turn(self, callbacks: Iterable[AbstractCallback]) -> Iterable[AbstractCallback]:
         """Go through callbacks whose hook is about to run; one of a single process stands alone meanwhile."""
@@ -347,7 +349,7 @@ class CallbacksHandler:
 
     def _check_device(self, callback: AbstractCallback) -> None:
         ranks, wanted = state_of(self.train_loop_obj).ranks, callback.device_idx_execution
-        if ranks is not None or self._here() is None or wanted is None:
+        if ranks is not None or self.train_loop_obj.gpu_mode == "ddp" or self._here() is None or wanted is None:
             return
         available = torch.cuda.device_count()
         if wanted >= available:

@@ -1,6 +1,7 @@
 """Models whose gradients test_gradients.py averages, and what the processes do with them."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -75,6 +76,13 @@ class Odd(Twice):
         return losses
 
 
+def as_loop(model: Any, size: int) -> Any:
+    """Return what of a loop is looked at after a backward pass."""
+    return SimpleNamespace(
+        model=model, _compat=SimpleNamespace(ranks=SimpleNamespace(size=size), foreign_parameters=[])
+    )
+
+
 def gradients(model: nn.Module) -> dict[str, torch.Tensor | None]:
     """Return copies of a model's gradients."""
     return {
@@ -87,11 +95,11 @@ def backward(model: Any, batch: Any, size: int) -> None:
     loss = model.get_loss(batch, None, torch.device("cpu"))
     if not isinstance(loss, MultiLoss):
         loss.backward()
-        after_backward(model, size)
+        after_backward(as_loop(model, size))
         return
     for index, name in enumerate(loss.keys()):
         loss[name].backward(retain_graph=index == 0)
-        after_backward(model, size)
+        after_backward(as_loop(model, size))
 
 
 def averaged(make: Callable[[], Net], rank: int, size: int, **ddp: Any) -> list[dict[str, torch.Tensor | None]]:
@@ -110,7 +118,7 @@ def _drift(rank: int) -> str:
     with torch.no_grad():
         model.branch.bias.add_(rank * 1e-7)
     everyone: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, checksums(model))
+    torch.distributed.all_gather_object(everyone, checksums(model.parameters()))
     names = [name for name, _ in model.named_parameters()]
     try:
         check_drift(names, everyone)
@@ -124,7 +132,7 @@ def _same() -> bool:
     with torch.no_grad():
         model.first.bias[0] = float("nan")
     everyone: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, checksums(model))
+    torch.distributed.all_gather_object(everyone, checksums(model.parameters()))
     check_drift([name for name, _ in model.named_parameters()], everyone)
     return True
 
