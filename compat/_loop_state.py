@@ -91,6 +91,8 @@ class LoopState:
         ranks: The other processes of the running fit; ``None`` while this one trains alone.
         local_size: The number of its processes on this machine.
         foreign_parameters: What the optimizer of a fit in several processes steps on beside the model's parameters.
+        of_this_fit: Callbacks that the running fit alone needs.
+        incomplete: Callbacks that lack something which could not come home from the processes of a fit.
         built_here: The loaders that this process has built for itself.
         has_dealt: Whether the training loader is this process's part by now.
         is_gathered: Whether the losses to be averaged are those of all processes already.
@@ -123,6 +125,8 @@ class LoopState:
         self.ranks: Ranks | None = None
         self.local_size = 1
         self.foreign_parameters: list[Any] = []
+        self.of_this_fit: list[Any] = []
+        self.incomplete: list[Any] = []
         self.built_here: list[Any] = []
         self.has_dealt = False
         self.is_gathered = False
@@ -131,7 +135,7 @@ class LoopState:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the Trainer out of copies: it belongs to a fit of this process."""
         gone: dict[str, Any] = {"trainer": None, "lightning_module": None, "after_fit": None, "ranks": None}
-        return {**self.__dict__, **gone, "built_here": [], "foreign_parameters": []}
+        return {**self.__dict__, **gone, "built_here": [], "foreign_parameters": [], "of_this_fit": []}
 
     @contextmanager
     def reading_with_loss(self, is_with_loss: Any) -> Iterator[None]:

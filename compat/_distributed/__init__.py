@@ -7,11 +7,11 @@ luggage     what goes to a worker: pickled by value, data sets by shared memory
 launch      the workers: started by torch's elastic launcher, and ended
 failures    what a failing worker leaves behind; ``culprit`` decides whose fault it was
 worker      what one process does, a worker or one that a cluster has started
-home        what comes back
+home        what comes back, along the paths of ``graph``
 ranks       this process among the others: exchange and streams, on ``lockstep``, ``parcels`` and ``positions``
 dealing     a rank's part of a loader, cut by the samplers of ``parts``
 together    an evaluation by all processes
 gradients   the wrapper round the model, averages by hand, the guard against drift
-sharding    the wrapper that spreads the weights as well
+sharding    the wrapper that spreads the weights as well; ``calls`` is what both have in common
 ==========  ============================================================================================
 """

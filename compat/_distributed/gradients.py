@@ -15,6 +15,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parallel.scatter_gather import scatter_kwargs
 
+from compat._distributed.calls import Call, broadcast
 from compat._distributed.sharding import ShardedDoor
 from compat.exceptions import DriftError, LossError
 from compat.losses import MultiLoss
@@ -35,13 +36,6 @@ __all__ = [
 
 # How torch's message begins.
 _UNFINISHED = "Expected to have finished reduction in the prior iteration"
-
-
-class _Call:
-    """A function on its way through the forward of ``DistributedDataParallel``."""
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.function, self.arguments = function, arguments
 
 
 class Door(DistributedDataParallel):
@@ -93,7 +87,7 @@ class Door(DistributedDataParallel):
         """
         if self._is_bare():
             return function(*arguments)
-        return self(_Call(function, arguments))
+        return self(Call(function, arguments))
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """Run the model, or the call that is on its way through.
@@ -131,7 +125,7 @@ class Door(DistributedDataParallel):
     def _run_ddp_forward(self, *inputs: Any, **kwargs: Any) -> Any:
         self._is_open = True
         try:
-            call = inputs[0] if inputs and isinstance(inputs[0], _Call) else None
+            call = inputs[0] if inputs and isinstance(inputs[0], Call) else None
             output = self._bare(*inputs, **kwargs) if call is None else call.function(*call.arguments)
         finally:
             self._is_open = False
@@ -261,12 +255,9 @@ def share_buffers(model: Any) -> None:
     """
     if isinstance(model, Door) and not model.broadcast_buffers:
         return
-    for buffer in unwrapped(model).buffers():
-        # Some backends take no bool.
-        shared = buffer.to(torch.uint8) if buffer.dtype == torch.bool else buffer.contiguous()
-        dist.broadcast(shared, 0)
-        if shared is not buffer:
-            buffer.copy_(shared)
+    with torch.no_grad():
+        for buffer in unwrapped(model).buffers():
+            broadcast(buffer)
 
 
 def checksums(parameters: Iterable[torch.Tensor]) -> list[int]:
@@ -309,5 +300,6 @@ def check_drift(names: Iterable[str], by_rank: Sequence[Sequence[int]]) -> None:
                 raise DriftError(
                     f"The weights of the processes have drifted apart: {name!r} of rank {rank} is not that of rank 0."
                     " Either its gradients were not averaged: compute the loss in get_loss, or call self.model itself"
-                    " and not a part of it. Or something changed weights in one process and not in the others."
+                    " and not a part of it, and leave the backward pass and the loop's model as they are. Or something"
+                    " changed weights in one process and not in the others."
                 )

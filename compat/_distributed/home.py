@@ -1,35 +1,32 @@
 """What comes home from the workers: the parent's own objects get the state that those of the workers had at the end.
 
-Nothing is replaced that the caller may hold: weights and optimizer state are loaded, the history and the callbacks are
-filled, lists and dicts are filled in place. What cannot be pickled stays as it was before the fit.
+Nothing is replaced that the caller may hold: weights, history, callbacks and what they hold are filled where they are.
+What cannot be pickled stays as it was before the fit.
 """
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from compat import _evaluation, _ledger
-from compat._distributed import dealing
 from compat._distributed.gradients import unwrapped
+from compat._distributed.graph import Change, Path, Things, fill, follow, kind_of
 from compat._distributed.luggage import pickler_class
 
-__all__ = ["callbacks_of", "pack", "take_home"]
+__all__ = ["callbacks_of", "pack", "take_home", "things_of"]
 
-# What belongs to the process, or comes home by another way.
+# What of the loop belongs to the process, or comes home by another way.
 _STAYS = frozenset(
     {
-        "_compat", "amp_scaler", "batch_model_feed_def", "callbacks", "callbacks_handler", "criterion", "ddp_handler",
-        "ddp_rank", "ddp_training_mode", "device", "message_service", "model", "optimizer", "prediction_store",
-        "test_loader", "train_history", "train_loader", "validation_loader",
+        "_compat", "callbacks", "callbacks_handler", "ddp_handler", "ddp_rank", "ddp_training_mode", "device",
+        "prediction_store", "test_loader", "train_loader", "validation_loader",
     }
 )  # fmt: skip
 _OF_STATE = ("epoch_ran", "mean_losses", "last_update_skipped", "evaluation_drew")
-_PLAIN = (bool, int, float, str, type(None))
 
 
 class _StaysHereError(Exception):
@@ -47,141 +44,166 @@ def callbacks_of(loop: Any, arguments: Sequence[Any]) -> list[Any]:
     return [*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *(given or [])]
 
 
-def _owned(loop: Any, callbacks: Sequence[Any]) -> dict[str, Any]:
-    """Name the objects that the parent has as well, so that they need not travel."""
-    model = unwrapped(loop.model)
-    owned = {
-        "loop": loop,
-        "model": model,
-        **{
-            name: getattr(loop, name)
-            for name in ("optimizer", "criterion", "batch_model_feed_def", "validation_loader", "test_loader")
-        },
-        **{name: getattr(loop, name) for name in ("train_history", "message_service", "prediction_store")},
-        **{name: getattr(loop, name) for name in ("callbacks_handler", "amp_scaler")},
-        **{f"callback {index}": callback for index, callback in enumerate(callbacks)},
+def _roots(loop: Any, callbacks: Sequence[Any]) -> dict[str, Any]:
+    return {"loop": loop, **{f"callback {index}": each for index, each in enumerate(callbacks)}, **_generators(loop)}
+
+
+def _generators(loop: Any) -> dict[str, Any]:
+    """Find the generators from which the loaders draw: the only thing in a loader that training changes."""
+    found: dict[str, Any] = {}
+    for name in ("train_loader", "validation_loader", "test_loader"):
+        loader = getattr(loop, name)
+        batches = getattr(loader, "batch_sampler", None)
+        for owner in (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                found[f"generator {len(found)}"] = generator
+    return found
+
+
+def _staying(loop: Any) -> dict[str, Any]:
+    """Name what belongs to the process that has it; the parent has one of its own for each."""
+    loaders = {name: getattr(loop, name) for name in ("train_loader", "validation_loader", "test_loader")}
+    parts = {
+        f"{name}.{part}": getattr(loader, part, None)
+        for name, loader in loaders.items()
+        for part in ("dataset", "sampler", "batch_sampler")
     }
-    owned["train_loader"] = dealing.whole(loop.train_loader)
-    for index, optimizer in enumerate(getattr(loop.optimizer, "optimizer_list", ())):
-        owned[f"optimizer {index}"] = optimizer
-    if isinstance(model, nn.Module):
-        owned.update({f"module {name}": module for name, module in model.named_modules()})
-        owned.update({f"parameter {name}": parameter for name, parameter in model.named_parameters()})
-    return {name: thing for name, thing in owned.items() if thing is not None}
+    others = {"handler": loop.callbacks_handler, "predictions": loop.prediction_store, "listed": loop.callbacks}
+    return {**loaders, **parts, **others, "state": loop._compat}
 
 
-def _writer(loop: Any, callbacks: Sequence[Any]) -> Callable[[Any], bytes | None]:
-    names = {id(thing): name for name, thing in _owned(loop, callbacks).items()}
-    names[id(loop.model)] = "model"
-    names[id(loop.train_loader)] = "train_loader"
+def things_of(loop: Any, callbacks: Sequence[Any]) -> Things:
+    """Note what a worker has got, before it changes any of it.
 
-    class Writer(pickler_class()):  # type: ignore[misc]  # pickle's, or cloudpickle's where that is installed
-        def persistent_id(self, thing: Any) -> str | None:
-            name = names.get(id(thing))
-            if name is None and isinstance(thing, Dataset | DataLoader):
-                raise _StaysHereError
-            return name
-
-    def written(value: Any) -> bytes | None:
-        buffer = io.BytesIO()
-        try:
-            Writer(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(_on_cpu(value))
-        # Whatever a user's `__reduce__` raises: what cannot be pickled stays behind.
-        except Exception:  # noqa: BLE001
-            return None
-        return buffer.getvalue()
-
-    return written
+    Args:
+        loop: The worker's facade.
+        callbacks: What :func:`callbacks_of` listed.
+    """
+    return Things(_roots(loop, callbacks), {"loop": _STAYS}, _staying(loop))
 
 
-def _on_cpu(value: Any) -> Any:
-    """Copy tensors on other devices to the CPU: the parent has them on devices of its own."""
-    if isinstance(value, torch.Tensor) and value.device.type != "cpu":
-        return value.cpu()
-    if type(value) is dict:
-        return {key: _on_cpu(entry) for key, entry in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(_on_cpu, value))
-    return value
-
-
-def pack(loop: Any, callbacks: Sequence[Any], rank: int, local_rank: int) -> bytes:
+def pack(loop: Any, callbacks: Sequence[Any], things: Things, rank: int, local_rank: int) -> bytes:
     """Pack what a worker has to bring home.
 
-    The first worker of a machine brings everything, another only the state of the callbacks that ran in it alone.
+    The first worker of a machine brings everything, another only what became of the callbacks that ran in it alone.
 
     Args:
         loop: The worker's facade.
         callbacks: What :func:`callbacks_of` listed at its start.
+        things: What it had then.
         rank: The worker's rank.
         local_rank: Its index on its machine.
 
     Returns:
         The bytes: tensors in them point into no process.
     """
-    written = _writer(loop, callbacks)
-    brings = {
-        index: callback
+    things.alias(loop.model, unwrapped(loop.model))
+    ran_here = [
+        f"callback {index}"
         for index, callback in enumerate(callbacks)
         if callback.device_idx_execution == rank or (callback.device_idx_execution is None and local_rank == 0)
-    }
-    parcel: dict[str, Any] = {
-        "callbacks": {index: _attributes(callback, written) for index, callback in brings.items()}
-    }
+    ]
+    of_all = [name for name in things.roots if not name.startswith("callback ")] if local_rank == 0 else []
+    changes = things.changes([*of_all, *ran_here])
+    parcel: dict[str, Any] = {"changes": changes}
     if local_rank == 0:
-        parcel.update(_everything(loop, written))
-    return pickle.dumps(parcel, protocol=pickle.HIGHEST_PROTOCOL)
+        parcel["state"] = {name: getattr(loop._compat, name) for name in _OF_STATE}
+        parcel["registered"] = [
+            each for each in loop.callbacks if all(each is not one for one in loop._compat.of_this_fit)
+        ]
+        parcel["ledger"] = _ledger.entries()
+        parcel["is_whole"] = True
+    return _written(parcel, things)
 
 
-def _everything(loop: Any, written: Callable[[Any], bytes | None]) -> dict[str, Any]:
-    model = unwrapped(loop.model)
-    return {
-        "model": written(model.state_dict()),
-        "plain": {name: _plain(module) for name, module in model.named_modules()},
-        "optimizer": written(_state_of(loop.optimizer)),
-        "criterion": written(_state_of(loop.criterion)),
-        "scaler": written(loop.amp_scaler.state_dict()),
-        "history": _attributes(loop.train_history, written),
-        "messages": _attributes(loop.message_service, written),
-        "loop": _attributes(loop, written, _STAYS),
-        "state": {name: getattr(loop._compat, name) for name in _OF_STATE},
-        "ledger": _ledger.entries(),
-    }
+def _written(parcel: dict[str, Any], things: Things) -> bytes:
+    class Writer(pickler_class()):  # type: ignore[misc]  # pickle's, or cloudpickle's where that is installed
+        def persistent_id(self, thing: Any) -> Path | None:
+            path = things.path(thing)
+            is_foreign = isinstance(thing, Dataset | DataLoader) or type(thing).__module__.startswith(_OF_PROCESS)
+            if path is None and is_foreign and not isinstance(thing, type):
+                raise _StaysHereError
+            return path
+
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, torch.Tensor) and thing.device.type != "cpu":
+                # The parent has it on a device of its own, or none at all.
+                moved: Any = thing.detach().cpu()
+                return moved.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+            other = getattr(super(), "reducer_override", None)
+            return NotImplemented if other is None else other(thing)
+
+    def written(value: Any) -> bytes | None:
+        buffer = io.BytesIO()
+        try:
+            Writer(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+        # Whatever a user's `__reduce__` raises: what cannot be pickled stays behind.
+        except Exception:  # noqa: BLE001
+            return None
+        return buffer.getvalue()
+
+    whole = written(parcel)
+    if whole is not None:
+        return whole
+    parcel["changes"] = [kept for change in parcel["changes"] if (kept := _without_unpicklable(change, written))]
+    if "registered" in parcel:
+        parcel["registered"] = [each for each in parcel["registered"] if written(each) is not None]
+    rest = written(parcel)
+    if rest is None:
+        raise pickle.PicklingError("What the worker brings home cannot be pickled, though each part of it can.")
+    return rest
 
 
-def _attributes(thing: Any, written: Callable[[Any], bytes | None], leave: Iterable[str] = ()) -> dict[str, bytes]:
-    packed = {name: written(value) for name, value in getattr(thing, "__dict__", {}).items() if name not in leave}
-    return {name: data for name, data in packed.items() if data is not None}
+# Where the classes are whose objects are of no use in another process.
+_OF_PROCESS = ("lightning.", "multiprocessing.", "compat._lightning.", "compat._distributed.ranks")
 
 
-def _plain(module: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if type(value) in _PLAIN}
+def _without_unpicklable(change: Change, written: Any) -> Change | None:
+    if written(change) is not None:
+        return change
+    if change.kind not in ("object", "dict"):
+        return None
+    values, gone = change.content if change.kind == "object" else (change.content, None)
+    kept = {name: value for name, value in values.items() if written((name, value)) is not None}
+    left = [name for name in values if name not in kept and written(name) is not None]
+    return Change(change.path, change.kind, (kept, gone) if change.kind == "object" else kept, left)
 
 
-def _state_of(thing: Any) -> Any:
-    return thing.state_dict() if hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict") else None
+class _Reader(pickle.Unpickler):
+    def __init__(self, data: bytes, roots: Mapping[str, Any]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._roots = dict(roots)
+
+    def persistent_load(self, path: Any) -> Any:
+        try:
+            return follow(self._roots, path)
+        except LookupError:
+            # Something that only the copy had from its start, made when it was unpacked.
+            return None
 
 
 def take_home(loop: Any, callbacks: Sequence[Any], parcels: Mapping[int, bytes]) -> None:
-    """Give the parent's objects the state that the workers bring.
+    """Give the parent's objects the state that the workers bring. All is read before the first thing is changed.
 
     Args:
         loop: The parent's facade.
         callbacks: What :func:`callbacks_of` listed before the fit.
         parcels: What :func:`pack` returned in each worker of this machine, by rank.
     """
-    owned = _owned(loop, callbacks)
-    opened = {rank: pickle.loads(parcel) for rank, parcel in sorted(parcels.items())}
-    for parcel in opened.values():
-        for index, attributes in parcel["callbacks"].items():
-            _fill(callbacks[index], attributes, owned)
-    whole = next(parcel for parcel in opened.values() if "model" in parcel)
-    _take_weights(loop, whole, owned)
-    _fill(loop.train_history, whole["history"], owned)
-    _fill(loop.message_service, whole["messages"], owned)
-    _fill(loop, whole["loop"], owned)
+    roots = {**_staying(loop), **_roots(loop, callbacks)}
+    opened = [_Reader(parcel, roots).load() for _, parcel in sorted(parcels.items())]
+    # What both changed is as the first worker has it, so it comes last.
+    opened.sort(key=lambda parcel: "is_whole" in parcel)
+    changes = [(_own(roots, change), change) for parcel in opened for change in parcel["changes"]]
+    for thing, change in changes:
+        fill(thing, change)
+    whole = opened[-1]
     vars(loop._compat).update(whole["state"])
-    loop.callbacks_handler.adopt(callbacks)
+    _note_incomplete(loop, changes)
+    elsewhere = [each for each in callbacks if each.device_idx_execution is not None]
+    listed = {id(each) for each in whole["registered"]}
+    loop.callbacks_handler.adopt([*whole["registered"], *(each for each in elsewhere if id(each) not in listed)])
     _evaluation.to_device(loop)
     loop.model.train()
     _ledger.absorb(whole["ledger"])
@@ -191,69 +213,16 @@ def take_home(loop: Any, callbacks: Sequence[Any], parcels: Mapping[int, bytes])
             loop._compat.quirks.foretell(entry.feature, entry.detail)
 
 
-def _take_weights(loop: Any, parcel: Mapping[str, Any], owned: Mapping[str, Any]) -> None:
-    loop.model.load_state_dict(_read(parcel["model"], owned))
-    for name, module in loop.model.named_modules():
-        vars(module).update(parcel["plain"].get(name, {}))
-    for thing, key in ((loop.optimizer, "optimizer"), (loop.criterion, "criterion"), (loop.amp_scaler, "scaler")):
-        state = _read(parcel[key], owned) if parcel[key] is not None else None
-        if state is not None:
-            thing.load_state_dict(state)
+def _own(roots: Mapping[str, Any], change: Change) -> Any:
+    """Return the parent's own of what has changed; ``None`` if it has none of that kind."""
+    try:
+        thing = follow(dict(roots), change.path)
+    except LookupError:
+        return None
+    return thing if kind_of(thing) == change.kind else None
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, owned: Mapping[str, Any]) -> None:
-        super().__init__(io.BytesIO(data))
-        self._owned = owned
-
-    def persistent_load(self, name: Any) -> Any:
-        return self._owned[name]
-
-
-def _read(data: bytes, owned: Mapping[str, Any]) -> Any:
-    return _Reader(data, owned).load()
-
-
-def _fill(thing: Any, attributes: Mapping[str, bytes], owned: Mapping[str, Any]) -> None:
-    """Set attributes, as far as that can be done without replacing what the caller may hold too."""
-    for name, data in attributes.items():
-        vars(thing)[name] = _merged(vars(thing).get(name), _read(data, owned), set())
-
-
-def _merged(old: Any, new: Any, seen: set[int]) -> Any:
-    """Give an object the state of its copy.
-
-    Args:
-        old: The object.
-        new: The copy, or anything else, which takes its place then.
-        seen: The objects that were given theirs.
-
-    Returns:
-        The object; what takes its place if it cannot be changed.
-    """
-    if old is new or type(old) is not type(new) or id(old) in seen:
-        return old if id(old) in seen else new
-    seen.add(id(old))
-    if isinstance(old, list):
-        old[:] = [_merged(*pair, seen) for pair in zip(old, new, strict=False)] + new[len(old) :]
-    elif isinstance(old, set):
-        old.clear()
-        old.update(new)
-    elif isinstance(old, dict):
-        merged = {key: _merged(old.get(key), value, seen) for key, value in new.items()}
-        old.clear()
-        old.update(merged)
-    elif _has_plain_state(old):
-        vars(old).update({name: _merged(vars(old).get(name), value, seen) for name, value in vars(new).items()})
-    else:
-        return new
-    return old
-
-
-def _has_plain_state(thing: Any) -> bool:
-    """Tell whether all that an object is are its attributes: a result package is, a tensor or a function is not."""
-    if not hasattr(thing, "__dict__") or isinstance(thing, type | torch.Tensor | nn.Module):
-        return False
-    kind: Any = type(thing)
-    # Functions and the like say themselves how they are pickled.
-    return kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+def _note_incomplete(loop: Any, changes: Sequence[tuple[Any, Change]]) -> None:
+    """Note the callbacks that lack something which could not come home: they are registered anew in the next fit."""
+    lacking = [thing for thing, change in changes if change.kept]
+    loop._compat.incomplete = [each for each in lacking if hasattr(each, "on_train_loop_registration")]

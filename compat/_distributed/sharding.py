@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from compat._distributed.calls import Call, broadcast
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, LossError, RefusedError
 from compat.losses import MultiLoss, MultiOptimizer
 from compat.model import TTModel
@@ -33,7 +34,9 @@ def sharding_problems(model: nn.Module, optimizer: Any) -> list[CompatError]:
         optimizer: The loop's optimizer.
     """
     asked = "lightning_args={'strategy': 'fsdp'}"
-    if not hasattr(__import__("torch.distributed.fsdp", fromlist=["fsdp"]), "fully_shard"):
+    from torch.distributed import fsdp
+
+    if not hasattr(fsdp, "fully_shard"):
         return [RefusedError(f"{asked} needs torch 2.6 or later, and this is {torch.__version__}. Use 'ddp'.")]
     if isinstance(optimizer, MultiOptimizer):
         return [
@@ -65,13 +68,6 @@ def sharding_problems(model: nn.Module, optimizer: Any) -> list[CompatError]:
     return problems
 
 
-class _Call:
-    """A function on its way through a forward, which would move tensors that it sees."""
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.function, self.arguments = function, arguments
-
-
 class _Root(nn.Module):
     """What ``fully_shard`` is applied to: it changes the class, and the user's model keeps its own."""
 
@@ -79,7 +75,7 @@ class _Root(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, call: _Call) -> Any:
+    def forward(self, call: Call) -> Any:
         return call.function(*call.arguments)
 
 
@@ -210,7 +206,7 @@ class ShardedDoor(nn.Module):
         self.module = module
         with torch.no_grad():
             for tensor in [*module.parameters(), *module.buffers()]:
-                _broadcast(tensor)
+                broadcast(tensor)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the shards out of copies: they belong to a fit of this process."""
@@ -234,7 +230,7 @@ class ShardedDoor(nn.Module):
         self._sharding.scatter()
         self._is_open = True
         try:
-            output = self._sharding.root(_Call(function, arguments))
+            output = self._sharding.root(Call(function, arguments))
         finally:
             self._is_open = False
         if isinstance(output, MultiLoss):
@@ -382,11 +378,3 @@ def _part(value: Any, shards: Any) -> torch.Tensor:
 
 def _whole(value: Any) -> Any:
     return value.full_tensor() if hasattr(value, "full_tensor") else value
-
-
-def _broadcast(tensor: torch.Tensor) -> None:
-    """Give all processes rank zero's tensor."""
-    # Some backends take no bool.
-    shared = tensor.detach().to(torch.uint8) if tensor.dtype == torch.bool else tensor.detach().contiguous()
-    dist.broadcast(shared, 0)
-    tensor.copy_(shared)

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from compat._distributed import dealing, gradients, home, sharding
+from compat._distributed.calls import broadcast
 from compat._distributed.errand import TIMEOUT_SECONDS, Errand
 from compat._distributed.failures import is_secondary
 from compat._distributed.luggage import Luggage
@@ -53,11 +54,12 @@ def run(luggage: Luggage) -> bytes | None:
     warnings.filterwarnings("ignore", category=QuirkWarning)
     loop = errand.loop
     callbacks = home.callbacks_of(loop, errand.arguments)
+    things = home.things_of(loop, callbacks)
     local_rank = int(os.environ["LOCAL_RANK"])
     # An override of `_spawn_fit` need not call the original, which says so too.
     loop.ddp_training_mode, loop.ddp_rank = True, int(os.environ["RANK"])
     loop._spawn_fit(local_rank, *errand.arguments)
-    parcel = home.pack(loop, callbacks, dist.get_rank(), local_rank)
+    parcel = home.pack(loop, callbacks, things, dist.get_rank(), local_rank)
     if dist.get_backend() == "nccl":
         # It asks for that. Gloo does not, and the process may be aborted if a wrapper still lives.
         dist.destroy_process_group()
@@ -74,8 +76,6 @@ def train_here(loop: Any, gpu: int, arguments: tuple[Any, ...]) -> None:
     """
     if int(os.environ.get("RANK", "0") or 0) or gpu:
         warnings.filterwarnings("ignore", category=QuirkWarning)
-    known = list(loop.callbacks)
-    given = home.callbacks_of(loop, arguments)
     whole = {name: getattr(loop, name) for name in _LOADERS}
     loop.ddp_training_mode, loop.ddp_rank = True, arguments[0]["node_rank"] * arguments[0]["num_gpus"] + gpu
     try:
@@ -84,9 +84,8 @@ def train_here(loop: Any, gpu: int, arguments: tuple[Any, ...]) -> None:
         loop.model = gradients.unwrapped(loop.model)
         for name, loader in whole.items():
             setattr(loop, name, loader)
-    # What this fit alone needed goes; a callback of another process stays out of this one.
-    kept = {id(callback) for callback in [*known, *given]}
-    loop.callbacks_handler.keep_callbacks(lambda callback: id(callback) in kept)
+    made = loop._compat.of_this_fit
+    loop.callbacks_handler.keep_callbacks(lambda callback: all(callback is not one for one in made))
 
 
 @contextmanager
@@ -138,25 +137,25 @@ def joined_late(loop: Any) -> Iterator[None]:
 
 @contextmanager
 def _among_others(loop: Any, timeout: timedelta, local_size: int) -> Iterator[None]:
-    state = loop._compat
-    loop.ddp_training_mode, loop.ddp_rank = True, dist.get_rank()
-    state.ranks, state.local_size = Ranks(timeout), local_size
+    state, ranks = loop._compat, Ranks(timeout)
+    loop.ddp_training_mode, loop.ddp_rank = True, ranks.rank
+    state.ranks, state.local_size = ranks, local_size
     try:
         yield
-        state.ranks.meet("the end of the fit")
+        ranks.meet("the end of the fit")
         if isinstance(loop.model, sharding.ShardedDoor):
             loop.model.undo()
         gradients.share_buffers(loop.model)
     except BaseException as error:
         # Those that wait for this process need not wait any longer.
-        state.ranks.failed(error)
+        ranks.failed(error)
         if is_secondary(error):
-            blame = state.ranks.blame()
-            if blame is not None and blame.culprit != state.ranks.rank:
+            blame = ranks.blame()
+            if blame is not None and blame.culprit != ranks.rank:
                 raise blame from error
         raise
     finally:
-        ranks, state.ranks, state.built_here, state.has_dealt = state.ranks, None, [], False
+        state.ranks, state.built_here, state.has_dealt = None, [], False
         ranks.close()
 
 
@@ -164,7 +163,7 @@ def _seed(loop: Any, rank: int, ddp_args: Mapping[str, Any]) -> None:
     """Seed torch as the old library does, with the same number in every process whatever the user did (Q58)."""
     if loop._compat.quirks.fixed("Q58"):
         own = ddp_args.get("seed", torch.initial_seed())
-        seed, told = own + rank, f"torch is seeded with {own} plus the rank"
+        seed, told = (own + rank) % 2**64, f"torch is seeded with {own} plus the rank"
     else:
         seed, told = 0, "every process seeds torch with 0, so their dropout masks are the same"
     torch.manual_seed(seed)
@@ -182,10 +181,15 @@ def prepare(loop: Any, callbacks: Any, in_process_data_load: Any) -> None:
     handler, state, sent = loop.callbacks_handler, loop._compat, _loaders(loop)
     ranks = state.ranks
     handler.mp_filter_callbacks()
-    handler.register_callbacks(callbacks)
+    for callback in state.incomplete:
+        # What it has set then could not come home from the last fit.
+        callback.register_train_loop_object(loop)
+    # An old program passes its callbacks to every fit: its loop forgot those of the processes.
+    handler.register_callbacks([each for each in callbacks or [] if all(each is not one for one in loop.callbacks)])
     # A single one is documented, and not for the handler to wonder at.
     single = isinstance(in_process_data_load, AbstractCallback)
-    handler.register_callbacks([in_process_data_load] if single else in_process_data_load)
+    loads = [in_process_data_load] if single else list(in_process_data_load or [])
+    handler.register_callbacks(loads)
     handler.execute_multiprocess_start()
     state.built_here = [loader for loader in _loaders(loop) if all(loader is not one for one in sent)]
     _settle_rebuilt_loader(loop)
@@ -193,7 +197,9 @@ def prepare(loop: Any, callbacks: Any, in_process_data_load: Any) -> None:
     agree = partial(ranks.share, "deal out the training set")
     loop.train_loader, sampler = dealing.deal_out(loop.train_loader, ranks.rank, ranks.size, agree, own=own)
     state.has_dealt = True
-    handler.register_callbacks([DistributedSamplerSetEpoch(sampler, None, None)])
+    teller = DistributedSamplerSetEpoch(sampler, None, None)
+    handler.register_callbacks([teller])
+    state.incomplete, state.of_this_fit = [], [*loads, teller]
 
 
 def _settle_rebuilt_loader(loop: Any) -> None:
@@ -235,7 +241,7 @@ def _share_foreign_parameters(loop: Any) -> None:
     loop._compat.foreign_parameters = gradients.foreign_parameters(gradients.unwrapped(loop.model), loop.optimizer)
     with torch.no_grad():
         for parameter in loop._compat.foreign_parameters:
-            dist.broadcast(parameter.detach(), 0)
+            broadcast(parameter)
 
 
 def _follow_parameters(optimizer: Any) -> None:

@@ -1,7 +1,7 @@
 """Registration, order and execution of callbacks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,12 +9,11 @@ import torch
 from compat._console import say
 from compat._ledger import happened, used
 from compat._loop_state import state_of
-from compat.callbacks._hooks import code_of, has_hook, waiting_hooks
+from compat.callbacks._hooks import code_of, has_hook, one_by_one, waiting_hooks
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 
 if TYPE_CHECKING:
-    from compat._distributed.ranks import Ranks
     from compat.train_loop import TrainLoop
 
 __all__ = ["CallbacksHandler"]
@@ -186,7 +185,7 @@ class CallbacksHandler:
     def _in_turn(self, callbacks: Iterable[AbstractCallback]) -> Iterable[AbstractCallback]:
         """Go through callbacks whose hook is about to run; one of a single process stands alone meanwhile."""
         ranks = state_of(self.train_loop_obj).ranks
-        return callbacks if ranks is None else _one_by_one(callbacks, ranks)
+        return callbacks if ranks is None else one_by_one(callbacks, ranks)
 
     def execute_epoch_begin(self) -> None:
         """Run the hooks before an epoch."""
@@ -305,18 +304,18 @@ class CallbacksHandler:
         self._idle_hooks = [entry for entry in self._idle_hooks if is_kept(entry[0])]
 
     def adopt(self, callbacks: Sequence[AbstractCallback]) -> None:
-        """List callbacks that were registered in the processes of a fit, without registering them here once more.
+        """List the callbacks that are registered in the processes of a fit, without registering them here once more.
 
         Args:
-            callbacks: Those that were listed before, and then those of the fit.
+            callbacks: All of them; others are not listed any more.
         """
-        loop, quirks = self.train_loop_obj, state_of(self.train_loop_obj).quirks
-        listed = {id(callback) for callback in loop.callbacks} if quirks.fixed("Q07") else set()
-        new = [callback for callback in callbacks[len(loop.callbacks) :] if id(callback) not in listed]
-        loop.callbacks.extend(new)
-        self.callbacks_cache = []
+        loop = self.train_loop_obj
+        loop.callbacks[:] = callbacks
+        self.callbacks_cache, self._idle_hooks = [], []
+        for position_callbacks in self.registered_cbs:
+            position_callbacks.clear()
         _sort(loop.callbacks)
-        self.split_on_execution_position(new)
+        self.split_on_execution_position(loop.callbacks)
 
     def _mp_filter_cb_list(self, callbacks_list: Iterable[AbstractCallback]) -> list[AbstractCallback]:
         return [callback for callback in callbacks_list if self.should_enable_callback(callback)]
@@ -443,12 +442,6 @@ def _shown_class(callback: AbstractCallback) -> str:
     served = (row.old for row in surface().names.values() if row.ours == ours and not (row.versions or row.is_alias))
     old = next(served, "")
     return f"<class '{old}'>" if old else str(kind)
-
-
-def _one_by_one(callbacks: Iterable[AbstractCallback], ranks: "Ranks") -> Iterator[AbstractCallback]:
-    for callback in callbacks:
-        with nullcontext() if callback.device_idx_execution is None else ranks.standing_alone():
-            yield callback
 
 
 def _sort(callbacks: list[AbstractCallback]) -> None:
