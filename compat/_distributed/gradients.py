@@ -196,14 +196,16 @@ def after_backward(loop: Any) -> None:
         _average(by_hand, size)
 
 
-def foreign_parameters(model: nn.Module, optimizer: Any) -> list[nn.Parameter]:
+def foreign_parameters(model: Any, optimizer: Any) -> list[nn.Parameter]:
     """Return the parameters that an optimizer steps on and the model does not have.
 
     Args:
-        model: The model.
+        model: The loop's model. A sharded one has all of them, or was refused.
         optimizer: The loop's optimizer, or several of them.
     """
-    own = {id(parameter) for parameter in model.parameters()}
+    if isinstance(model, ShardedDoor):
+        return []
+    own = {id(parameter) for parameter in unwrapped(model).parameters()}
     found = {}
     for each in getattr(optimizer, "optimizer_list", [optimizer]):
         for group in getattr(each, "param_groups", ()):

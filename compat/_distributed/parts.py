@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from torch.utils.data import BatchSampler, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, RandomSampler, Sampler, SequentialSampler
 
 from compat.callbacks.ddp import _epoch_taker
 from compat.exceptions import InvalidArgumentError
@@ -77,6 +77,13 @@ def _reads_in_order(sampler: Any) -> bool:
     return type(sampler) is SequentialSampler
 
 
+def _is_torchs_own(sampler: Any) -> bool:
+    """Tell whether a sampler has as many items as it says, and the same ones wherever the random state is the same."""
+    if type(sampler) is BatchSampler:
+        return _is_torchs_own(sampler.sampler)
+    return type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and sampler.generator is None)
+
+
 def _drawn(sampler: Iterable[Any]) -> list[Any]:
     # A batch sampler may fill the same list again for its next batch.
     return [list(item) if isinstance(item, list) else item for item in sampler]
@@ -129,6 +136,12 @@ class Block(_Part):
     """A block of the items, each of which is in the block of one rank alone."""
 
     def __iter__(self) -> Iterator[Any]:
+        if _is_torchs_own(self.inner):
+            # Nothing to agree on, and nothing to keep: a list of all indices would outgrow the predictions.
+            start, end = bounds(len(self.inner), self.rank, self.size)
+            # To the very end, so that the random numbers are those of one process.
+            yield from (item for number, item in enumerate(self.inner) if start <= number < end)
+            return
         items = self._all()
         # By what there really is: the length of a batch sampler can be an estimate.
         start, end = bounds(len(items), self.rank, self.size)

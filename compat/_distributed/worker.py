@@ -238,7 +238,7 @@ def wrap(loop: Any, ddp_model_args: Mapping[str, Any]) -> None:
 
 def _share_foreign_parameters(loop: Any) -> None:
     """Give all processes rank zero's values of what the optimizer steps on beside the model's parameters."""
-    loop._compat.foreign_parameters = gradients.foreign_parameters(gradients.unwrapped(loop.model), loop.optimizer)
+    loop._compat.foreign_parameters = gradients.foreign_parameters(loop.model, loop.optimizer)
     with torch.no_grad():
         for parameter in loop._compat.foreign_parameters:
             broadcast(parameter)

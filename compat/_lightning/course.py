@@ -289,7 +289,7 @@ def keep_step(loop: "TrainLoop", point: str) -> None:
         )
     if isinstance(loop.model, Door) and loop.model.trained != trained:
         loop.model = loop.model.renewed()
-    loop._compat.foreign_parameters = foreign_parameters(unwrapped(loop.model), loop.optimizer)
+    loop._compat.foreign_parameters = foreign_parameters(loop.model, loop.optimizer)
 
 
 def agree(loop: "TrainLoop") -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from compat._distributed.dealing import deal_out, share_of
@@ -103,12 +104,15 @@ def test_samples_drawn_elsewhere_are_agreed_upon() -> None:
         orders.append(items)
         return orders[0]
 
-    shares = [share_of(numbers(9, shuffle=True), rank, 2, agree) for rank in range(2)]
+    def shuffled(rank: int) -> Any:
+        return numbers(9, sampler=RandomSampler(range(9), generator=torch.Generator().manual_seed(rank)))
+
+    shares = [share_of(shuffled(rank), rank, 2, agree) for rank in range(2)]
     rows = flat([batch for rank, share in enumerate(shares) for batch in drawn(share.batches, seed=rank)])
     assert sorted(rows) == list(range(9))
     assert orders[0] != orders[1]
     # A control: as they are drawn the two do not fit together.
-    apart = [share_of(numbers(9, shuffle=True), rank, 2) for rank in range(2)]
+    apart = [share_of(shuffled(rank), rank, 2) for rank in range(2)]
     assert sorted(flat([b for rank, share in enumerate(apart) for b in drawn(share.batches, seed=rank)])) != list(
         range(9)
     )
@@ -118,10 +122,11 @@ def test_reading_in_order_needs_no_agreement() -> None:
     def agree(items: list[Any]) -> list[Any]:
         raise AssertionError(items)
 
-    for name in ("in order", "single samples", "batches in order", "a list"):
+    # The shuffled one draws from the global state, which the ranks share while they evaluate.
+    for name in ("in order", "single samples", "batches in order", "a list", "shuffled"):
         assert joined([share_of(COUNTED[name](5), rank, 2, agree) for rank in range(2)])[0]
     with pytest.raises(AssertionError):
-        list(share_of(COUNTED["shuffled"](5), 0, 2, agree).batches)
+        list(share_of(COUNTED["weighted"](5), 0, 2, agree).batches)
 
 
 def test_part_that_was_dealt_out_for_training_is_evaluated_whole() -> None:
@@ -187,7 +192,8 @@ def test_workers_that_do_not_persist_end_with_each_pass() -> None:
 
 @pytest.mark.usefixtures("workers_end")
 def test_agreement_of_a_kept_share_is_the_newest() -> None:
-    loader = numbers(6, shuffle=True, num_workers=1, persistent_workers=True)
+    sampler = RandomSampler(range(6), generator=torch.Generator())
+    loader = numbers(6, sampler=sampler, num_workers=1, persistent_workers=True)
     share_of(loader, 0, 2)
 
     def agree(items: list[Any]) -> list[Any]:
