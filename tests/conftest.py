@@ -143,3 +143,13 @@ def quirks_as_they_come(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     console = sys.modules.get("compat._console")
     if console is not None:
         console.verbose(True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a folder together that look at the same fits: each worker would run those fits again."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = next((part for part in ("ddp", "ddp_failures") if part in item.path.parts), None)
+        if folder is not None:
+            item.add_marker(pytest.mark.xdist_group(folder))
