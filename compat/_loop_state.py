@@ -90,6 +90,7 @@ class LoopState:
         storing: Whether an evaluation runs to be stored, and so was not asked for by itself.
         ranks: The other processes of the running fit; ``None`` while this one trains alone.
         local_size: The number of its processes on this machine.
+        ddp_model_args: What the model of a fit in several processes was wrapped with.
         foreign_parameters: What the optimizer of a fit in several processes steps on beside the model's parameters.
         of_this_fit: Callbacks that the running fit alone needs.
         incomplete: Callbacks that lack something which could not come home from the processes of a fit.
@@ -124,6 +125,7 @@ class LoopState:
         self.storing = False
         self.ranks: Ranks | None = None
         self.local_size = 1
+        self.ddp_model_args: dict[str, Any] = {}
         self.foreign_parameters: list[Any] = []
         self.of_this_fit: list[Any] = []
         self.incomplete: list[Any] = []

@@ -53,21 +53,26 @@ class Door(DistributedDataParallel):
         averages_by_hand: Whether each batch has several losses, whose gradients are averaged by hand.
         has_several_losses: Whether the last call returned a ``MultiLoss``, for which the same is true.
         stands_alone: Tells whether this process does something without the others, and so has to be left alone.
-        trained: The parameters that were trained when it was made; it averages no others.
     """
 
     averages_by_hand: bool
     has_several_losses: bool
     stands_alone: Callable[[], bool] | None
-    trained: list[str]
     _arguments: dict[str, Any]
+    _averaged: list[nn.Parameter]
 
     def __init__(self, module: nn.Module, **kwargs: Any) -> None:
         """Wrap the model; the process group is there before."""
         # Into the dict, and first: a wrapper that lends a model's methods tells its own attributes by then.
         self.__dict__.update(_is_open=False, has_several_losses=False, averages_by_hand=False, stands_alone=None)
-        self.__dict__.update(_arguments=kwargs, trained=trained_parameters(module))
+        self.__dict__.update(_arguments=kwargs, _averaged=[each for each in module.parameters() if each.requires_grad])
         super().__init__(module, **kwargs)
+
+    def is_current(self) -> bool:
+        """Tell whether it averages the gradients of all parameters that are trained, and of no others."""
+        trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        same = (one is other for one, other in zip(trained, self._averaged, strict=False))
+        return len(trained) == len(self._averaged) and all(same)
 
     def renewed(self) -> "Door":
         """Return another wrapper of the same model, for the parameters that are trained by now."""
@@ -109,7 +114,7 @@ class Door(DistributedDataParallel):
             raise LossError(
                 "Parameters of the model had no part in the loss of a batch, so their gradients were never averaged."
                 " Let the wrapper look for such ones: fit(..., ddp_model_args={'find_unused_parameters': True}). Or"
-                f" freeze them with requires_grad_(False). torch says: {error}"
+                " freeze them with requires_grad_(False)."
             ) from error
         if not self.require_backward_grad_sync:
             # What was switched off is the averaging alone: rank zero's buffers go on being shared.

@@ -5,6 +5,7 @@ and other clusters. The difference is the end: a worker packs the results for it
 them.
 """
 
+import gc
 import os
 import threading
 import warnings
@@ -61,7 +62,10 @@ def run(luggage: Luggage) -> bytes | None:
     loop._spawn_fit(local_rank, *errand.arguments)
     parcel = home.pack(loop, callbacks, things, dist.get_rank(), local_rank)
     if dist.get_backend() == "nccl":
-        # It asks for that. Gloo does not, and the process may be aborted if a wrapper still lives.
+        # It asks for that, gloo does not. While a wrapper still lives the process might be aborted.
+        loop.model = gradients.unwrapped(loop.model)
+        loop._compat.trainer = loop._compat.lightning_module = None
+        gc.collect()
         dist.destroy_process_group()
     return parcel
 
@@ -74,18 +78,20 @@ def train_here(loop: Any, gpu: int, arguments: tuple[Any, ...]) -> None:
         gpu: The index of this process on its machine.
         arguments: The further arguments of ``_spawn_fit``.
     """
-    if int(os.environ.get("RANK", "0") or 0) or gpu:
+    rank = arguments[0]["node_rank"] * arguments[0]["num_gpus"] + gpu
+    if rank:
+        # One process warns for all.
         warnings.filterwarnings("ignore", category=QuirkWarning)
     whole = {name: getattr(loop, name) for name in _LOADERS}
-    loop.ddp_training_mode, loop.ddp_rank = True, arguments[0]["node_rank"] * arguments[0]["num_gpus"] + gpu
+    loop.ddp_training_mode, loop.ddp_rank = True, rank
     try:
         loop._spawn_fit(gpu, *arguments)
     finally:
         loop.model = gradients.unwrapped(loop.model)
         for name, loader in whole.items():
             setattr(loop, name, loader)
-    made = loop._compat.of_this_fit
-    loop.callbacks_handler.keep_callbacks(lambda callback: all(callback is not one for one in made))
+        made, loop._compat.of_this_fit = loop._compat.of_this_fit, []
+        loop.callbacks_handler.keep_callbacks(lambda callback: all(callback is not one for one in made))
 
 
 @contextmanager
@@ -224,6 +230,7 @@ def wrap(loop: Any, ddp_model_args: Mapping[str, Any]) -> None:
         loop: The facade.
         ddp_model_args: Arguments of ``DistributedDataParallel``.
     """
+    loop._compat.ddp_model_args = dict(ddp_model_args)
     loop.model = loop.model.to(loop.device)
     _follow_parameters(loop.optimizer)
     if loop._compat.flags.strategy == "fsdp":

@@ -278,6 +278,11 @@ def keep_step(loop: "TrainLoop", point: str) -> None:
     ranks = loop._compat.ranks
     if ranks is None:
         return
+    if not isinstance(loop.model, Door | ShardedDoor):
+        # A hook has put another model into the loop.
+        from compat._distributed.worker import wrap
+
+        wrap(loop, loop._compat.ddp_model_args)
     trained = trained_parameters(unwrapped(loop.model))
     everyone = ranks.exchange(point, zlib.crc32(" ".join(trained).encode()))
     other = next((rank for rank, theirs in enumerate(everyone) if theirs != everyone[0]), None)
@@ -287,7 +292,7 @@ def keep_step(loop: "TrainLoop", point: str) -> None:
             " only. Do so in all processes.",
             other,
         )
-    if isinstance(loop.model, Door) and loop.model.trained != trained:
+    if isinstance(loop.model, Door) and not loop.model.is_current():
         loop.model = loop.model.renewed()
     loop._compat.foreign_parameters = foreign_parameters(loop.model, loop.optimizer)
 

@@ -156,6 +156,27 @@ def _alone_without_gradients(rank: int, size: int) -> bool:
     return True
 
 
+class Counting(Net):
+    """Sets its buffer anew, as queues and running centers are."""
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+    def get_loss(self, batch_data: Any, criterion: Any, device: Any) -> Any:
+        """Count."""
+        self.count: Any = self.count + 1
+        return super().get_loss(batch_data, criterion, device)
+
+
+def _buffer(rank: int, size: int) -> float:
+    model = wrapped(Counting(), {})
+    backward(model, data(rank, size), size)
+    count: Any = unwrapped(model).count
+    return float(count)
+
+
 def _plain(rank: int, size: int) -> list[dict[str, torch.Tensor | None]]:
     """Return the gradients under torch's own wrapper, of the loss that is computed outside of it."""
     x, y = data(rank, size)
@@ -182,6 +203,7 @@ def everything(rank: int, size: int) -> dict[str, Any]:
         "no drift": _same(),
         "buffers": _buffers(rank),
         "alone": _alone_without_gradients(rank, size),
+        "buffer set anew": _buffer(rank, size),
         "plain": _plain(rank, size),
         "through": door.through(lambda model: model.second.bias.sum(), door.module).item(),
         "keys": list(wrapped(module, {"device_ids": None}).state_dict())

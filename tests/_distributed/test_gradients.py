@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compat import MultiLoss
-from compat._distributed.gradients import Door, unwrapped
+from compat._distributed.gradients import Door, checksums, unwrapped
 from tests._distributed import gradient_cases
 from tests._distributed.gradient_cases import Net, Odd, Twice
 from tests._distributed.rank_workers import outcomes
@@ -111,3 +111,34 @@ def test_what_the_door_overrides_is_still_there_in_torch() -> None:
 def test_a_model_without_a_wrapper_is_its_own_inside() -> None:
     model = Net()
     assert unwrapped(model) is model
+
+
+def test_a_checksum_does_not_depend_on_the_number_of_threads() -> None:
+    torch.manual_seed(0)
+    values = torch.randn(1 << 18)
+    threads = torch.get_num_threads()
+    try:
+        seen = set()
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            seen.add(tuple(checksums([values])))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.complex64, torch.int8, torch.bool]
+)
+def test_a_checksum_tells_one_bit_and_a_change_of_places(dtype: torch.dtype) -> None:
+    values = torch.arange(6).to(dtype)
+    other = values.clone()
+    other[4] = 1 - other[4].to(torch.int64).item() % 2 if dtype == torch.bool else 7
+    assert checksums([values]) == checksums([values.clone()])
+    assert checksums([values]) != checksums([other])
+    assert checksums([torch.tensor([1, 0, 0, 0])]) != checksums([torch.tensor([0, 0, 1, 0])])
+
+
+def test_a_model_of_a_model_may_set_its_buffers_anew(seen: list[dict[str, Any]]) -> None:
+    for each in seen:
+        assert each["buffer set anew"] == 1.0
