@@ -179,6 +179,10 @@ def test_a_loader_travels_without_its_running_workers() -> None:
     assert loader._iterator is running is not None
     assert len(found) == 4
     running._shutdown_workers()  # type: ignore[attr-defined]
+    # The thread that feeds a queue ends a moment after it.
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(10)
 
 
 def test_lambdas_and_closures_travel_with_cloudpickle() -> None:
