@@ -1,15 +1,24 @@
 """The engine: the only folder that imports Lightning.
 
-==============  ========================================================================
-plan            arguments -> one frozen plan; every refusal is made here, with its reason
-course          where a fit starts and stops, what earlier fits left behind, the quirks along the way
-trainer         plan -> Trainer, and one fit from its start to its end
-module          the hooks and steps of the LightningModule -> the facade's template methods
-bridge          the event order; old callbacks <-> Lightning callbacks, history -> metrics
-cadence         every reach into Lightning's loops
-strategies      where the model lives, and that it stays there
-precision       names the precision and wraps nothing
-quiet           what Lightning need not say
-surroundings    what a Trainer changes in the process, and when that is given back
-==============  ========================================================================
+===============  =======================================================================
+plan             arguments -> one frozen plan; every refusal is made here, with its reason
+arguments        what of ``fit`` not every mode takes: dp, and what nobody does
+processes        what ``gpu_mode='ddp'`` takes -> a layout of processes
+cluster          which cluster has started this process, if any
+flags            ``lightning_args``: what is taken, refused, and where it goes
+flag_devices     ... of it accelerator, devices and machines
+flag_strategies  ... of it the strategy, in terms of what the loop does itself
+course           where a fit starts and stops, what earlier fits left behind, the quirks along the way
+counting         how many epochs and updates a fit makes
+trainer          plan -> Trainer, and one fit from its start to its end
+module           the hooks and steps of the LightningModule -> the facade's template methods
+steps            the losses and optimizers of one batch: what is refused, and their quirks
+tally            what a fit counts once an epoch
+bridge           the event order; old callbacks <-> Lightning callbacks, history -> metrics
+cadence          every reach into Lightning's loops
+strategies       where the model lives, and that it stays there; one process among several
+precision        names the precision and wraps nothing
+quiet            what Lightning need not say
+surroundings     what a Trainer changes in the process, and when that is given back
+===============  =======================================================================
 """
