@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from compat import _console
 from compat._loop_state import state_of
 from compat.exceptions import EmptyLoaderError, InvalidArgumentError, InvalidTypeError, MissingAttributeError
+from compat.parallel import TTParallelBase
 from compat.quirks import QuirkSettings
 
 __all__ = [
@@ -213,7 +214,7 @@ def checked_loss(loss: Any, owner: Any) -> Any:
         MissingAttributeError: A number without a graph.
     """
     allowed = "Return a scalar tensor, or a MultiLoss for several losses."
-    owner = owner.module if isinstance(owner, nn.DataParallel) else owner
+    owner = owner.module if isinstance(owner, nn.DataParallel | TTParallelBase) else owner
     if isinstance(loss, dict | tuple | list) or loss is None:
         raise InvalidTypeError(f"{type(owner).__name__}.get_loss returned a {type(loss).__name__}. {allowed}")
     if not hasattr(loss, "detach"):

@@ -6,7 +6,7 @@ path at its end what became of which; the parent follows the path to its own.
 
 import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,6 @@ _LISTS = (list, deque)
 _DICTS = (dict, OrderedDict, defaultdict, Counter)
 # What stays in its process: the parent's own takes its place.
 _STAYING = (DataLoader, Dataset, Sampler)
-_SMALL = 1 << 20
 
 
 @dataclass
@@ -104,7 +103,7 @@ def _step(thing: Any, step: Step) -> Any:
     return thing[name]
 
 
-def follow(roots: dict[str, Any], path: Path) -> Any:
+def follow(roots: Mapping[str, Any], path: Path) -> Any:
     """Follow a path.
 
     Args:
@@ -115,8 +114,12 @@ def follow(roots: dict[str, Any], path: Path) -> Any:
         LookupError: There is no such thing.
     """
     thing = roots[path[0][1]]
-    for step in path[1:]:
-        thing = _step(thing, step)
+    try:
+        for step in path[1:]:
+            thing = _step(thing, step)
+    except TypeError as error:
+        # What is there instead holds nothing.
+        raise LookupError(path) from error
     return thing
 
 
@@ -140,13 +143,13 @@ class Things:
         self._paths.pop(id(None), None)
         # They are kept, or their ids would be those of others one day.
         self._things: list[Any] = list(staying.values())
-        self._prints: dict[int, int] = {}
+        self._fingerprints: dict[int, int] = {}
         self._names: dict[int, frozenset[Any]] = {}
         for path, thing, kind in self._walk(roots):
             self._paths.setdefault(id(thing), path)
             self._things.append(thing)
             if kind in ("tensor", "array") and not isinstance(thing, nn.Parameter):
-                self._prints[id(thing)] = _print(thing)
+                self._fingerprints[id(thing)] = _fingerprint(thing)
             elif kind == "object":
                 self._names[id(thing)] = frozenset(vars(thing))
 
@@ -180,7 +183,7 @@ class Things:
         return [
             Change(self._paths[id(thing)], kind, self._content(thing, kind))
             for thing, kind in known
-            if id(thing) not in self._prints or self._prints[id(thing)] != _print(thing)
+            if id(thing) not in self._fingerprints or self._fingerprints[id(thing)] != _fingerprint(thing)
         ]
 
     def _content(self, thing: Any, kind: str) -> Any:
@@ -212,7 +215,7 @@ class Things:
             waiting.extend(((*path, step), part) for step, part in _parts(thing, kind) if step[1] not in skipped)
 
 
-def _print(thing: Any) -> int:
+def _fingerprint(thing: Any) -> int:
     """Return a number that changes with a tensor or an array."""
     if isinstance(thing, torch.Tensor):
         if thing.layout is not torch.strided or thing.is_complex() or thing.is_quantized:

@@ -173,7 +173,7 @@ def _without_unpicklable(change: Change, written: Any) -> Change | None:
 class _Reader(pickle.Unpickler):
     def __init__(self, data: bytes, roots: Mapping[str, Any]) -> None:
         super().__init__(io.BytesIO(data))
-        self._roots = dict(roots)
+        self._roots = roots
 
     def persistent_load(self, path: Any) -> Any:
         try:
@@ -195,7 +195,8 @@ def take_home(loop: Any, callbacks: Sequence[Any], parcels: Mapping[int, bytes])
     opened = [_Reader(parcel, roots).load() for _, parcel in sorted(parcels.items())]
     # What both changed is as the first worker has it, so it comes last.
     opened.sort(key=lambda parcel: "is_whole" in parcel)
-    changes = [(_own(roots, change), change) for parcel in opened for change in parcel["changes"]]
+    every = [(_own(roots, change), change) for parcel in opened for change in parcel["changes"]]
+    changes = [(thing, change) for thing, change in every if thing is not None]
     for thing, change in changes:
         fill(thing, change)
     whole = opened[-1]
@@ -216,7 +217,7 @@ def take_home(loop: Any, callbacks: Sequence[Any], parcels: Mapping[int, bytes])
 def _own(roots: Mapping[str, Any], change: Change) -> Any:
     """Return the parent's own of what has changed; ``None`` if it has none of that kind."""
     try:
-        thing = follow(dict(roots), change.path)
+        thing = follow(roots, change.path)
     except LookupError:
         return None
     return thing if kind_of(thing) == change.kind else None

@@ -89,7 +89,23 @@ def _drawn(sampler: Iterable[Any]) -> list[Any]:
     return [list(item) if isinstance(item, list) else item for item in sampler]
 
 
-class _Part(Sampler[Any]):
+class _TellsTheWhole:
+    """Passes the epoch on to what it is a part of."""
+
+    inner: Any
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the whole the epoch, if it wants to know.
+
+        Args:
+            epoch: The epoch.
+        """
+        taker = _epoch_taker(self.inner)
+        if taker is not None:
+            taker.set_epoch(epoch)
+
+
+class _Part(_TellsTheWhole, Sampler[Any]):
     """A rank's part of a sampler, or of a batch sampler.
 
     Args:
@@ -102,16 +118,6 @@ class _Part(Sampler[Any]):
     def __init__(self, inner: Any, rank: int, size: int, agree: Agree = as_drawn) -> None:
         """Keep the arguments."""
         self.inner, self.rank, self.size, self.agree = inner, rank, size, agree
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the whole the epoch, if it wants to know.
-
-        Args:
-            epoch: The epoch.
-        """
-        taker = _epoch_taker(self.inner)
-        if taker is not None:
-            taker.set_epoch(epoch)
 
     def _all(self) -> Sequence[Any]:
         if type(self.inner) is SequentialSampler:
@@ -185,7 +191,7 @@ class Slice:
         return len(self._range)
 
 
-class StridedBatches:
+class StridedBatches(_TellsTheWhole):
     """Every ``size``-th batch of a list of batches, or of another iterable with a length; see :class:`Strided`.
 
     What else is asked of it is asked of the whole.
@@ -215,16 +221,6 @@ class StridedBatches:
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self))) if is_indexed(self.inner) else self._walk()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the whole the epoch, if it wants to know.
-
-        Args:
-            epoch: The epoch.
-        """
-        taker = _epoch_taker(self.inner)
-        if taker is not None:
-            taker.set_epoch(epoch)
 
     def _walk(self) -> Iterator[Any]:
         count, seen, first = len(self.inner), 0, None

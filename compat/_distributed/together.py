@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,10 +90,7 @@ def _part(loop: Any, loader: Any, ranks: Ranks, call: str) -> dealing.Share:
         # A callback has put it there when the data had been dealt out: it is what this process alone trains on.
         return dealing.Share(whole, turns=False)
 
-    def agree(items: list[Any]) -> list[Any]:
-        agreed: list[Any] = ranks.share(call, items)
-        return agreed
-
+    agree = partial(ranks.share, call)
     if loop._compat.quirks.fixed("Q60"):
         part = dealing.share_of(whole, ranks.rank, ranks.size, agree, own=own)
         if ranks.size > 1:

@@ -336,3 +336,16 @@ def test_the_first_worker_of_a_machine_alone_brings_the_whole() -> None:
     assert "callback 0" not in {change.path[0][1] for change in changes if len(change.path) == 1}
     home.take_home(loop, arguments[3], {0: whole, 1: part})
     assert not torch.equal(loop.model.layer.weight, weight)
+
+
+def test_what_only_the_worker_had_is_passed_over() -> None:
+    keeper = Keeper()
+    loop, arguments = make(keeper)
+    keeper.part = {"there": [1]}
+    worker = sent(loop, arguments)
+    worker.callbacks[0].part["there"].append(2)
+    # As if unpacking had made it: the parent has something else in its place.
+    keeper.part = None
+    home.take_home(loop, [keeper], {0: worker.parcel()})
+    assert keeper.count == 2
+    assert loop.epoch == 1
