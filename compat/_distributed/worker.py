@@ -26,6 +26,7 @@ from compat._distributed.errand import TIMEOUT_SECONDS, Errand
 from compat._distributed.failures import is_secondary
 from compat._distributed.luggage import Luggage
 from compat._distributed.ranks import Ranks
+from compat.callbacks._hooks import one_by_one
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.ddp import DistributedSamplerSetEpoch
 from compat.exceptions import QuirkWarning
@@ -187,8 +188,8 @@ def prepare(loop: Any, callbacks: Any, in_process_data_load: Any) -> None:
     handler, state, sent = loop.callbacks_handler, loop._compat, _loaders(loop)
     ranks = state.ranks
     handler.mp_filter_callbacks()
-    for callback in state.incomplete:
-        # What it has set then could not come home from the last fit.
+    for callback in one_by_one(filter(handler.should_enable_callback, state.incomplete), ranks):
+        # What it has set at its registration could not come home from the last fit.
         callback.register_train_loop_object(loop)
     # An old program passes its callbacks to every fit: its loop forgot those of the processes.
     handler.register_callbacks([each for each in callbacks or [] if all(each is not one for one in loop.callbacks)])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,30 @@ class Counts(AbstractCallback):
         self.losses.append(loop.train_history["val_loss"][-1])
         self.best = {"epoch": loop.epoch, "weights": [value.clone() for value in loop.model.parameters()]}
         self.ranks.add(loop.ddp_rank)
+
+
+class Locks(AbstractCallback):
+    """Sets at its registration what cannot come home, and needs it in every epoch of its process.
+
+    Args:
+        folder: Where it notes the epochs.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Run in the second process alone."""
+        super().__init__("locks", device_idx_execution=1)
+        self.folder = folder
+        self.lock: Any = None
+
+    def on_train_loop_registration(self) -> None:
+        """Make the lock, and look at the data alone."""
+        self.lock = threading.Lock()
+        note(self.folder, "registered", len(self.train_loop_obj.predict_on_validation_set()[0]))
+
+    def on_epoch_end(self) -> None:
+        """Use it."""
+        with self.lock:
+            note(self.folder, "locked", self.train_loop_obj.epoch)
 
 
 class Stops(AbstractCallback):
