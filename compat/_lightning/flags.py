@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from compat import _ledger
-from compat._lightning import flag_devices, flag_strategies
+from compat._lightning import flag_devices, flag_limits, flag_running, flag_strategies
+from compat._lightning.flag_limits import LIMITS, Limits
+from compat._lightning.flag_refused import REFUSED, refusal
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError
 
 if TYPE_CHECKING:
@@ -24,25 +26,30 @@ __all__ = ["Flags", "PrecisionName", "ddp_settings", "precision_of", "read_flags
 
 PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed"]
 
-SERVED = ("accelerator", "devices", "num_nodes", "precision", "strategy")
-
-# What `fit` is asked for, and not the Trainer.
-_OF_FIT = {
-    "max_epochs": "fit(num_epochs=)",
-    "max_steps": "fit(num_iterations=)",
-    "accumulate_grad_batches": "fit(grad_accumulation=)",
-}
-_LATER = frozenset(
-    {
-        "barebones", "benchmark", "callbacks", "check_val_every_n_epoch", "default_root_dir", "detect_anomaly",
-        "deterministic", "enable_autolog_hparams", "enable_checkpointing", "enable_model_summary",
-        "enable_progress_bar", "fast_dev_run", "gradient_clip_algorithm", "gradient_clip_val", "inference_mode",
-        "limit_predict_batches", "limit_test_batches", "limit_train_batches", "limit_val_batches",
-        "log_every_n_steps", "logger", "max_time", "min_epochs", "min_steps", "model_registry",
-        "num_sanity_val_steps", "overfit_batches", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
-        "sync_batchnorm", "use_distributed_sampler", "val_check_interval",
-    }
+SERVED = (
+    "accelerator", "callbacks", "devices", "inference_mode", *LIMITS, "num_nodes", "plugins",
+    "precision", *flag_running.RUNNING, "strategy",
 )  # fmt: skip
+
+# Lightning's defaults that are not None: they ask for nothing.
+_DEFAULTS: dict[str, Any] = {
+    "accelerator": "auto",
+    "accumulate_grad_batches": 1,
+    "barebones": False,
+    "check_val_every_n_epoch": 1,
+    "detect_anomaly": False,
+    "devices": "auto",
+    "enable_autolog_hparams": True,
+    "fast_dev_run": False,
+    "inference_mode": True,
+    "max_steps": -1,
+    "num_nodes": 1,
+    "overfit_batches": 0.0,
+    "reload_dataloaders_every_n_epochs": 0,
+    "strategy": "auto",
+    "sync_batchnorm": False,
+    "use_distributed_sampler": True,
+}
 
 _PRECISIONS: dict[Any, PrecisionName] = {
     32: "32-true",
@@ -77,6 +84,10 @@ class Flags:
         model_args: Arguments of ``DistributedDataParallel``.
         timeout: How long the processes wait for each other, ``None`` if that is open.
         backend: The backend of the process group, ``None`` if that is open.
+        trainer: Arguments of the Trainer that it is handed as they were given.
+        plugins: What the Trainer is handed beside the loop's own plugins.
+        callbacks: The callbacks that were given here, and not to ``fit``; not checked yet.
+        limits: How many batches of each set a fit uses.
     """
 
     strategy: str = "auto"
@@ -88,6 +99,10 @@ class Flags:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
     backend: str | None = None
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[Any, ...] = ()
+    callbacks: tuple[Any, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def use_amp(self) -> bool:
@@ -120,17 +135,21 @@ def read_flags(
         return Flags(), [
             InvalidTypeError(
                 f"lightning_args is a {type(lightning_args).__name__}. Pass a dict with arguments of Lightning's"
-                f" Trainer: {_listed(SERVED)}, such as {{'precision': 'bf16-mixed'}}."
+                " Trainer, such as {'precision': 'bf16-mixed'}."
             )
         ]
-    flags, problems = Flags(), [_key_problem(key) for key in lightning_args if key not in SERVED]
-    given = {key: value for key, value in lightning_args.items() if key in SERVED and not _asks_nothing(value)}
+    flags, problems = Flags(), [_unknown(key) for key in lightning_args if key not in SERVED and key not in REFUSED]
+    given = {key: value for key, value in lightning_args.items() if not _asks_nothing(key, value)}
+    problems += [error for key in given if key in REFUSED and (error := refusal(key, given[key])) is not None]
     readers: dict[str, Callable[[Any], dict[str, Any]]] = {
         "strategy": flag_strategies.read_strategy,
         "accelerator": flag_devices.read_accelerator,
         "devices": lambda value: flag_devices.read_devices(value, gpu_mode),
         "num_nodes": flag_devices.read_nodes,
         "precision": _read_precision,
+        "inference_mode": _read_inference_mode,
+        "plugins": lambda value: {"plugins": flag_running.read_plugins(value)},
+        "callbacks": lambda value: {"callbacks": flag_running.read_callbacks(value)},
     }
     for key, reader in readers.items():
         if key in given:
@@ -138,31 +157,49 @@ def read_flags(
                 flags = replace(flags, **reader(given[key]))
             except CompatError as problem:
                 problems.append(problem)
+    limits, found = flag_limits.read_limits(given)
+    handed_on, further = flag_running.read_running(given)
+    problems += [*found, *further]
+    if limits.fast_dev_run:
+        # It keeps loggers and checkpoints from writing.
+        handed_on["fast_dev_run"] = limits.fast_dev_run
+    flags = replace(flags, limits=limits, trainer=handed_on)
     # A setting that could not be read contradicts nothing.
     if not problems:
         problems += flag_strategies.mode_problems(given, flags, gpu_mode)
         problems += flag_devices.device_problems(given, flags, gpu_mode, cuda_device_idx)
         problems += _precision_problems(given, flags, use_amp)
+        problems += flag_limits.limit_problems(given, limits)
+        problems += flag_running.combination_problems(given, flags.callbacks)
     return flags, problems
 
 
-def _asks_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value == "auto")
+def _asks_nothing(key: Any, value: Any) -> bool:
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return True
+    # By type, too: a batch limit of 1 is another than one of 1.0, and True is no number.
+    return key in _DEFAULTS and type(value) is type(_DEFAULTS[key]) and bool(value == _DEFAULTS[key])
 
 
-def _key_problem(key: Any) -> CompatError:
-    taken = f"Taken now are {_listed(SERVED)}."
-    if key in _OF_FIT:
-        return RefusedError(f"lightning_args has {key!r}, which the loop sets: use {_OF_FIT[key]}. {taken}")
-    if key in _LATER:
-        _ledger.refused(f"TrainLoop(lightning_args={{{key!r}: ...}})", "It comes in a later release.")
-        return RefusedError(f"lightning_args has {key!r}, which comes in a later release; leave it out. {taken}")
-    near = get_close_matches(str(key), [*SERVED, *_OF_FIT, *_LATER], n=1)
+def _unknown(key: Any) -> CompatError:
+    near = get_close_matches(str(key), [*SERVED, *REFUSED], n=1)
     meant = f" Did you mean {near[0]!r}?" if near else ""
-    return InvalidTypeError(f"lightning_args has {key!r}, which is no argument of Lightning's Trainer.{meant} {taken}")
+    return InvalidTypeError(
+        f"lightning_args has {key!r}, which is no argument of Lightning's Trainer.{meant} Taken are"
+        f" {_listed(sorted(SERVED))}."
+    )
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _read_inference_mode(value: Any) -> dict[str, Any]:
+    # What the loop evaluates is without gradients, and never in inference mode: nothing has to be set.
+    if not isinstance(value, bool):
+        raise InvalidTypeError(
+            f"lightning_args={{'inference_mode': {value!r}}} is a {type(value).__name__}. Use True or False."
+        )
+    return {}
+
+
+def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 

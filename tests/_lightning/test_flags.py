@@ -1,6 +1,9 @@
 """``lightning_args``: what is taken, what is refused and why, and what it contradicts."""
 
 import inspect
+import pickle
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +13,8 @@ from lightning.pytorch import Trainer
 
 from compat import AbstractModelFeedDefinition, ModelWrap, TrainLoop
 from compat._lightning import flags as flags_module
+from compat._lightning.flag_limits import Limits
+from compat._lightning.flag_refused import REFUSED
 from compat._lightning.flags import Flags, ddp_settings, read_flags
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, QuirkWarning, RefusedError
 from tests.toys import Linear, batches, make_loop
@@ -31,14 +36,42 @@ def taken(lightning_args: Any, **others: Any) -> Flags:
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_argument_of_the_trainer_is_taken_or_refused_with_its_reason() -> None:
-    names = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
-    assert names - {*flags_module.SERVED, *flags_module._OF_FIT, *flags_module._LATER} == set()
-    assert set(flags_module.SERVED) < names
-    for name in names - set(flags_module.SERVED):
-        refused = problem({name: None})
-        assert isinstance(refused, RefusedError)
-        assert "Taken now are accelerator, devices, num_nodes, precision and strategy." in str(refused)
+# What Trainer has got since the oldest Lightning that is supported.
+SINCE_2_4 = {"enable_autolog_hparams", "model_registry"}
+
+
+def trainer_parameters() -> dict[str, inspect.Parameter]:
+    """Return the arguments of this Lightning's Trainer."""
+    parameters = dict(inspect.signature(Trainer.__init__).parameters)
+    del parameters["self"]
+    return parameters
+
+
+def test_every_argument_of_the_trainer_is_taken_or_refused_and_nothing_else_is() -> None:
+    assert set(flags_module.SERVED) & set(REFUSED) == set()
+    assert len(flags_module.SERVED) == len(set(flags_module.SERVED))
+    assert {*flags_module.SERVED, *REFUSED} - set(trainer_parameters()) <= SINCE_2_4
+    assert set(trainer_parameters()) <= {*flags_module.SERVED, *REFUSED}
+
+
+def test_the_defaults_are_those_of_the_trainer() -> None:
+    theirs = {name: parameter.default for name, parameter in trainer_parameters().items()}
+    ours = {name: value for name, value in flags_module._DEFAULTS.items() if name not in SINCE_2_4 - theirs.keys()}
+    assert {name: value for name, value in theirs.items() if value is not None} == ours
+
+
+def test_every_default_of_the_trainer_asks_for_nothing_and_is_never_refused() -> None:
+    for gpu_mode in ("single", "dp", "ddp"):
+        for name, parameter in trainer_parameters().items():
+            assert taken({name: parameter.default}, use_amp=True, gpu_mode=gpu_mode, cuda_device_idx=1) == Flags()
+        everything = {name: parameter.default for name, parameter in trainer_parameters().items()}
+        assert taken(everything, use_amp=True, gpu_mode=gpu_mode, cuda_device_idx=1) == Flags()
+        assert taken(dict.fromkeys(everything), gpu_mode=gpu_mode) == Flags()
+
+
+def test_a_value_that_equals_a_default_but_is_of_another_type_is_looked_at() -> None:
+    assert isinstance(problem({"accumulate_grad_batches": True}), RefusedError)
+    assert isinstance(problem({"fast_dev_run": 0.0}), InvalidTypeError)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +79,11 @@ def test_every_argument_of_the_trainer_is_taken_or_refused_with_its_reason() -> 
     [
         ([("precision", 32)], InvalidTypeError, "lightning_args is a list. Pass a dict .*such as {'precision': 'bf16-"),
         ("ddp", InvalidTypeError, "lightning_args is a str. Pass a dict"),
-        ({"logger": True}, RefusedError, "'logger', which comes in a later release; leave it out. Taken now are"),
-        ({"max_epochs": 3}, RefusedError, r"'max_epochs', which the loop sets: use fit\(num_epochs=\)"),
+        ({"max_epochs": 3}, RefusedError, r"'max_epochs': 3} is not served. .* Use fit\(num_epochs=\)"),
         ({"precison": 16}, InvalidTypeError, "'precison', which is no argument of .* Did you mean 'precision'"),
-        ({7: 16}, InvalidTypeError, "has 7, which is no argument of Lightning's Trainer. Taken"),
+        ({7: 16}, InvalidTypeError, "has 7, which is no argument of Lightning's Trainer. Taken are accelerator, bare"),
+        ({"gradient_clip": 1}, InvalidTypeError, "'gradient_clip', which .* Did you mean 'gradient_clip_"),
+        ({"inference_mode": 1}, InvalidTypeError, "'inference_mode': 1} is a int. Use True or False."),
         ({"precision": True}, InvalidTypeError, "True} is a bool. Use '32-true', '16-mixed' or 'bf16-mixed'"),
         ({"precision": 8}, InvalidArgumentError, "8} is no precision. Use '32-true'"),
         ({"precision": "64-true"}, RefusedError, r"prepares its batches by itself.*model.to\(torch.float64\) before"),
@@ -66,21 +100,65 @@ def test_a_bad_setting_is_named_with_what_is_allowed(lightning_args: Any, error:
 
 
 def test_all_problems_of_a_constructor_are_raised_at_once() -> None:
-    wrong = {"logger": True, "precision": 8, "devices": 0, "strategy": "dpp"}
+    wrong = {
+        "logger": "csv", "precision": 8, "devices": 0, "strategy": "dpp", "max_steps": 3, "limit_val_batches": -1,
+        "plugins": "x", "profilr": 1,
+    }  # fmt: skip
     with pytest.raises(InvalidArgumentError) as raised:
         make_loop(gpu_mode="no", lightning_args=wrong)
-    assert str(raised.value).startswith("5 problems:")
-    for text in ("gpu_mode='no'", "'logger'", "'precision': 8", "'devices': 0", "'strategy': 'dpp'"):
-        assert text in str(raised.value)
+    assert str(raised.value).startswith("9 problems:")
+    for name in wrong:
+        assert f"{name!r}" in str(raised.value)
+    assert "gpu_mode='no'" in str(raised.value)
 
 
-def test_defaults_of_the_trainer_ask_for_nothing() -> None:
-    defaults = {"strategy": "auto", "accelerator": "auto", "devices": "auto", "precision": None, "num_nodes": None}
-    for gpu_mode in ("single", "dp", "ddp"):
-        assert taken(defaults, use_amp=True, gpu_mode=gpu_mode, cuda_device_idx=1) == Flags()
-    assert taken(None) == taken({}) == Flags()
-    # Lightning's own default of it is 1, and one machine is what every mode can have.
-    assert taken({"num_nodes": 1}).num_nodes == 1
+def test_what_is_handed_on_is_sorted_by_who_takes_it() -> None:
+    given = {
+        "min_epochs": 2, "logger": False, "fast_dev_run": 3, "limit_test_batches": 4, "inference_mode": False,
+        "callbacks": ["anything"], "max_steps": -1, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    flags = taken(given)
+    assert flags.trainer == {"min_epochs": 2, "logger": False, "fast_dev_run": 3}
+    assert flags.limits == Limits(test=4, fast_dev_run=3)
+    assert flags.callbacks == ("anything",)
+    assert (flags.plugins, flags.strategy, flags.devices) == ((), "auto", None)
+
+
+def test_settings_travel_to_other_processes(tmp_path: Any) -> None:
+    from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
+    from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
+
+    assert isinstance(problem({"plugins": [TorchCheckpointIO(), AsyncCheckpointIO()]}), InvalidArgumentError)
+    flags = taken(
+        {
+            "logger": CSVLogger(tmp_path),
+            "callbacks": [EarlyStopping("val_loss"), LearningRateMonitor()],
+            "plugins": TorchCheckpointIO(),
+            "max_time": {"minutes": 1},
+            "limit_val_batches": 0.5,
+            "profiler": "simple",
+        }
+    )
+    there = pickle.loads(pickle.dumps(flags))
+    assert there.trainer["logger"].save_dir == flags.trainer["logger"].save_dir
+    assert [type(each) for each in there.callbacks] == [EarlyStopping, LearningRateMonitor]
+    assert isinstance(there.plugins[0], TorchCheckpointIO)
+    assert (there.trainer["max_time"], there.limits) == ({"minutes": 1}, Limits(val=0.5))
+
+
+def test_reading_settings_does_not_import_lightning() -> None:
+    program = (
+        "import sys\n"
+        "from compat._lightning.flags import read_flags\n"
+        "given = {'logger': True, 'profiler': 'simple', 'max_time': '00:00:01:00', 'limit_val_batches': 2,\n"
+        "         'callbacks': [object()], 'fast_dev_run': True, 'deterministic': 'warn', 'max_epochs': 2,\n"
+        "         'plugins': object(), 'default_root_dir': '.', 'enable_checkpointing': False, 'overfit_batches': 1}\n"
+        "flags, problems = read_flags(given)\n"
+        "print(len(problems), 'lightning' in sys.modules, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False", "True"]
 
 
 def test_lightning_args_are_keyword_only_and_change_nothing_by_default() -> None:

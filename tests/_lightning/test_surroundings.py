@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,101 @@ def test_what_a_hook_does_to_the_warnings_and_flags_stays() -> None:
             torch.autograd.set_detect_anomaly(False, check_nan=True)
     assert len(kept) == 1
     assert flags == (False, True, False)
+
+
+class Switches:
+    """The switches of the process that a Trainer's flags are about."""
+
+    NAMES = ("anomaly", "deterministic", "benchmark", "workspace")
+
+    @staticmethod
+    def now() -> tuple[Any, ...]:
+        """Read them."""
+        return (
+            (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+            (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+            torch.backends.cudnn.benchmark,
+            os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        )
+
+    @staticmethod
+    def put(anomaly: Any, deterministic: Any, benchmark: Any, workspace: Any) -> None:
+        """Set them."""
+        torch.autograd.set_detect_anomaly(anomaly[0], check_nan=anomaly[1])
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        else:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
+
+
+OFF: tuple[Any, ...] = ((False, True), (False, False), False, None)
+SET: tuple[Any, ...] = ((True, False), (True, True), True, ":16:8")
+
+
+@pytest.fixture
+def switches() -> Iterator[None]:
+    """Put the switches back, whatever a test does to them."""
+    before = Switches.now()
+    yield
+    Switches.put(*before)
+
+
+WANTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"detect_anomaly": False}, {}),
+    ({"detect_anomaly": True}, {"anomaly": (True, True)}),
+    ({"deterministic": True}, {"deterministic": (True, False), "benchmark": False, "workspace": ":4096:8"}),
+    ({"deterministic": "warn"}, {"deterministic": (True, True), "benchmark": False, "workspace": ":4096:8"}),
+    ({"deterministic": False}, {"deterministic": (False, False)}),
+    ({"benchmark": True}, {"benchmark": True}),
+    ({"benchmark": False}, {"benchmark": False}),
+    (
+        {"deterministic": "warn", "benchmark": True, "detect_anomaly": True},
+        {"deterministic": (True, True), "benchmark": True, "workspace": ":4096:8", "anomaly": (True, True)},
+    ),
+]
+
+
+@pytest.mark.filterwarnings("ignore:You passed `deterministic=True` and `benchmark=True`")
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.usefixtures("switches")
+@pytest.mark.parametrize("before", [OFF, SET], ids=["off before", "set before"])
+@pytest.mark.parametrize(("asked", "wanted"), WANTED, ids=str)
+def test_switches_that_were_asked_for_hold_in_every_hook_and_are_given_back(
+    asked: dict[str, Any], wanted: dict[str, Any], before: tuple[Any, ...]
+) -> None:
+    Switches.put(*before)
+    seen: list[tuple[Any, ...]] = []
+    hooks = ("train_begin", "epoch_begin", "batch_begin", "batch_end", "epoch_end", "train_end")
+    loop = make_loop(lightning_args={"accelerator": "cpu", **asked})
+    loop.fit(num_epochs=1, callbacks=[on(hook, lambda loop: seen.append(Switches.now())) for hook in hooks])
+    expected = tuple(wanted.get(name, value) for name, value in zip(Switches.NAMES, before, strict=True))
+    assert seen == [expected] * (4 + 2 * 3)
+    assert Switches.now() == before
+
+
+@pytest.mark.usefixtures("switches")
+@pytest.mark.parametrize("hook", ["train_begin", "batch_end"])
+def test_switches_are_given_back_when_a_hook_fails(hook: str) -> None:
+    def fail(loop: Any) -> None:
+        raise ValueError(hook)
+
+    Switches.put(*OFF)
+    loop = make_loop(lightning_args={"accelerator": "cpu", "deterministic": True, "detect_anomaly": True})
+    with pytest.raises(ValueError, match=hook):
+        loop.fit(num_epochs=1, callbacks=[on(hook, fail)])
+    assert Switches.now() == OFF
+
+
+@pytest.mark.usefixtures("switches")
+def test_what_a_hook_does_to_switches_that_were_asked_for_stays() -> None:
+    changed = ((True, False), (True, True), True, ":16:8")
+    Switches.put(*OFF)
+    loop = make_loop(lightning_args={"accelerator": "cpu", "deterministic": True, "detect_anomaly": True})
+    loop.fit(num_epochs=1, callbacks=[on("train_end", lambda loop: Switches.put(*changed))])
+    assert Switches.now() == changed
 
 
 def test_overlapping_fits_in_threads_leave_no_filter() -> None:
