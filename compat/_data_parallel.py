@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from compat.exceptions import CompatError, InvalidTypeError, MissingAttributeError, raise_problems
+from compat._compiled import compiled_parts
+from compat.exceptions import CompatError, InvalidTypeError, MissingAttributeError, RefusedError, raise_problems
 from compat.model import TTModel
 from compat.parallel import TTDataParallel, _check_model
 
@@ -55,12 +56,28 @@ def wrap_problems(model: Any, dp_model_args: Any) -> list[CompatError]:
     if unknown:
         told = ", ".join(map(repr, unknown))
         problems.append(InvalidTypeError(f"dp_model_args has unknown keys: {told}. Allowed are {', '.join(allowed)}."))
+    problems += _compiled_problems(model, dp_model_args or {})
     if owner is TTDataParallel:
         try:
             _check_model("gpu_mode='dp'", model)
         except MissingAttributeError as problem:
             problems.append(problem)
     return problems
+
+
+def _compiled_problems(model: nn.Module, arguments: Mapping[str, Any]) -> list[CompatError]:
+    devices = arguments.get("device_ids")
+    compiled = compiled_parts(model)
+    if not compiled or (torch.cuda.device_count() if devices is None else len(devices)) < 2:
+        return []
+    name = f"its part {compiled[0]!r}" if compiled[0] else type(model).__name__
+    return [
+        RefusedError(
+            f"gpu_mode='dp' cannot train a compiled model on several devices, and {name} is compiled: the replicas"
+            " would run the code that was compiled for the first, on its weights. Use gpu_mode='ddp', or leave"
+            " torch.compile out."
+        )
+    ]
 
 
 def root_device(wrapper: Any, device: torch.device) -> torch.device:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from compat import _console
+from compat import _compiled, _console
 from compat._loop_state import state_of
 from compat.exceptions import EmptyLoaderError, InvalidArgumentError, InvalidTypeError, MissingAttributeError
 from compat.parallel import TTParallelBase
@@ -111,7 +111,8 @@ def to_device(loop: Any, with_criterion: bool = True) -> None:
         with_criterion: Whether the criterion is used at all.
     """
     loop.device = torch.device(loop.device)
-    loop.model = loop.model.to(loop.device)
+    # Somebody may have compiled the loop's model since.
+    loop.model = _compiled.in_place(loop.model).to(loop.device)
     if with_criterion and hasattr(loop.criterion, "to"):
         loop.criterion = loop.criterion.to(loop.device)
     elif with_criterion and loop.criterion is not None and "Q27" not in state_of(loop).told:

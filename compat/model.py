@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from compat import _compiled
 from compat.exceptions import InvalidTypeError, MissingAttributeError
 
 __all__ = [
@@ -108,7 +109,7 @@ class MultiGPUModelWrap(TTBasicMultiGPUModel):
         """Wrap the module."""
         super().__init__()
         _check_module(model, "MultiGPUModelWrap(model=)")
-        self.model = model
+        self.model = _compiled.in_place(model)
 
     def forward(self, *input_data: Any, targets: Any = None, criterion: Any = None) -> Any:
         """Compute predictions, or the loss if there is a criterion.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from compat import _console, _ledger, quirks
+from compat._compiled import how_compiled
 from compat.predictions import ModelPredictionStore
 
 __all__ = ["TIMEOUT_SECONDS", "Errand", "Layout", "ProcessSettings", "travelling_light"]
@@ -81,6 +82,7 @@ class Errand:
         callbacks: The callbacks of the fit.
         in_process_data_load: The callbacks that make loaders.
         settings: The switches of the parent.
+        compiled: How the model is compiled, which it forgets on the way.
     """
 
     loop: Any
@@ -89,6 +91,7 @@ class Errand:
     callbacks: list[Any] | None
     in_process_data_load: Any
     settings: ProcessSettings
+    compiled: dict[str, Any]
 
     @classmethod
     def of(cls, loop: Any, arguments: tuple[Any, ...]) -> "Errand":
@@ -97,10 +100,14 @@ class Errand:
         Args:
             loop: The facade.
             arguments: They.
+
+        Raises:
+            InvalidTypeError: The model is compiled in a way that workers cannot be told.
         """
         ddp_args, num_epochs, num_iterations, callbacks, grad_accumulation, in_process_data_load = arguments
         durations = (num_epochs, num_iterations, grad_accumulation)
-        return cls(loop, ddp_args, durations, callbacks, in_process_data_load, ProcessSettings.of_this_process())
+        settings, compiled = ProcessSettings.of_this_process(), how_compiled(loop.model)
+        return cls(loop, ddp_args, durations, callbacks, in_process_data_load, settings, compiled)
 
     @property
     def arguments(self) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from compat._compiled import compile_again
 from compat._distributed import dealing, gradients, home, sharding
 from compat._distributed.calls import broadcast
 from compat._distributed.errand import TIMEOUT_SECONDS, Errand
@@ -55,6 +56,7 @@ def run(luggage: Luggage) -> bytes | None:
     # The parent warns, at the line of the program that called fit.
     warnings.filterwarnings("ignore", category=QuirkWarning)
     loop = errand.loop
+    compile_again(loop.model, errand.compiled)
     callbacks = home.callbacks_of(loop, errand.arguments)
     things = home.things_of(loop, callbacks)
     local_rank = int(os.environ["LOCAL_RANK"])
