@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from compat._console import verbose
     from compat._dropin.importing import install, uninstall
     from compat._dropin.notebook import load_ipython_extension, unload_ipython_extension
+    from compat._lightning.in_trainer import as_lightning_module
+    from compat._lightning.native_history import HistoryCallback
+    from compat._lightning.old_in_new import as_lightning_callback
     from compat.callbacks.abstract import AbstractCallback
     from compat.callbacks.ddp import DistributedSamplerSetEpoch, InMultiProcessDataLoad
     from compat.callbacks.debugging import DataSubsetTestRun, FunctionOnTrainLoop, ListRegisteredCallbacks
@@ -159,6 +162,7 @@ __all__ = [
     "GradientCallbackBase",
     "GradientStatsPrint",
     "HardRestartsCosineWithWarmupScheduler",
+    "HistoryCallback",
     "InMultiProcessDataLoad",
     "LambdaLRScheduler",
     "LinearWithWarmupScheduler",
@@ -203,6 +207,8 @@ __all__ = [
     "Vocabulary",
     "append_concat_predictions",
     "append_predictions",
+    "as_lightning_callback",
+    "as_lightning_module",
     "combine_dict_elements",
     "combine_prediction_metadata_batches",
     "copy_function",

@@ -108,6 +108,15 @@ class LoopScaler(torch.amp.GradScaler):
         super().unscale_(optimizer)
         self._unscaled.add(id(optimizer))
 
+    def unscale_once(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the optimizer's gradients by the scale, unless a callback has done so in this update.
+
+        Args:
+            optimizer: The optimizer whose gradients are about to be looked at.
+        """
+        if self.is_enabled() and id(optimizer) not in self._unscaled:
+            self.unscale_(optimizer)
+
     def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> float | None:
         """Step the optimizer, unless its gradients are infinite.
 

@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "Place",
     "absorb",
+    "attached",
     "called",
     "clear",
     "entries",
@@ -77,10 +78,10 @@ class Entry:
     """One thing that happened.
 
     Attributes:
-        feature: The path of a served name such as ``compat.train_loop.TrainLoop.fit``, the id of a quirk, or what was
-            refused.
-        kind: ``name``, ``quirk`` or ``refused``.
-        mode: ``kept`` or ``fixed``; empty for a name.
+        feature: The path of a served name such as ``compat.train_loop.TrainLoop.fit``, the id of a quirk, what was
+            refused, or the path of a part of Lightning's.
+        kind: ``name``, ``quirk``, ``refused``, or ``native`` for a part of Lightning's.
+        mode: ``kept`` or ``fixed`` for a quirk, else empty.
         detail: What was said of it the first time.
         count: How often it happened.
         places: The first lines of the user's code that led to it, at most ten.
@@ -212,6 +213,17 @@ def refused(feature: str, why: str) -> None:
     """
     if _ledger.watching:
         _note((feature, "refused", ""), why)
+
+
+def attached(part: str, detail: str = "") -> None:
+    """Note that a part of Lightning's runs in a loop, if somebody watches.
+
+    Args:
+        part: Its path, or what it made of the training step.
+        detail: What is to be said of it.
+    """
+    if _ledger.watching:
+        _note((part, "native", ""), detail)
 
 
 def called(path: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from compat import _data_parallel
 from compat._lightning import processes
 from compat._loop_state import LoopState
-from compat.callbacks.abstract import AbstractCallback
+from compat.callbacks._native import AnyCallback
 from compat.ddp import DDPHandler
 
 __all__ = ["LoopParallel"]
@@ -32,7 +32,7 @@ class LoopParallel:
         self,
         num_epochs: int,
         num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None = None,
+        callbacks: Sequence[AnyCallback] | None = None,
         grad_accumulation: int = 1,
         dp_model_args: dict[str, Any] | None = None,
     ) -> Any:
@@ -60,7 +60,7 @@ class LoopParallel:
         self,
         num_epochs: int,
         num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None = None,
+        callbacks: Sequence[AnyCallback] | None = None,
         grad_accumulation: int = 1,
         ddp_model_args: dict[str, Any] | None = None,
         in_process_data_load: Any = None,
@@ -117,6 +117,7 @@ class LoopParallel:
         # By position: an override of `_spawn_fit` may have other names for them.
         arguments = (ddp_args, num_epochs, num_iterations, listed, grad_accumulation, in_process_data_load)
         if layout.local_rank is None:
+            processes.settle_log_folders(loop)
             fit.in_workers(self, layout, arguments)
         else:
             worker.train_here(self, layout.local_rank, arguments)
@@ -128,7 +129,7 @@ class LoopParallel:
         ddp_args: dict[str, Any],
         num_epochs: int,
         num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None,
+        callbacks: Sequence[AnyCallback] | None,
         grad_accumulation: int,
         in_process_data_load: Any,
     ) -> None:

@@ -80,6 +80,7 @@ class LoopState:
         backward_before_steps: Whether quirk Q45 is fixed in this fit.
         own_loss_verbs: Whether nobody overrides what makes the batch loss and what takes it.
         epoch_ran: Whether the epoch at ``loop.epoch`` ran to its end.
+        updates: Updates of the weights in all fits.
         told: What a fit need say or look for only once, and has.
         sample_counts: Samples of the epoch's batches so far, if losses are weighted by them (quirk Q19).
         batch_sizes: A training loader with the sizes of its batches, looked up once a fit (quirk Q19).
@@ -93,6 +94,7 @@ class LoopState:
         ddp_model_args: What the model of a fit in several processes was wrapped with.
         foreign_parameters: What the optimizer of a fit in several processes steps on beside the model's parameters.
         of_this_fit: Callbacks that the running fit alone needs.
+        log_folders: Loggers whose folder was chosen for them.
         incomplete: Callbacks that lack something which could not come home from the processes of a fit.
         built_here: The loaders that this process has built for itself.
         has_dealt: Whether the training loader is this process's part by now.
@@ -115,6 +117,7 @@ class LoopState:
         self.backward_before_steps = False
         self.own_loss_verbs = False
         self.epoch_ran = False
+        self.updates = 0
         self.told: set[str] = set()
         self.sample_counts: list[int] | None = None
         self.batch_sizes: tuple[Any, list[int]] | None = None
@@ -128,6 +131,7 @@ class LoopState:
         self.ddp_model_args: dict[str, Any] = {}
         self.foreign_parameters: list[Any] = []
         self.of_this_fit: list[Any] = []
+        self.log_folders: list[Any] = []
         self.incomplete: list[Any] = []
         self.built_here: list[Any] = []
         self.has_dealt = False

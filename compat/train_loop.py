@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from compat import _console, _evaluation
+from compat import _compiled, _console, _evaluation
 from compat._amp import LoopScaler, autocast, scaler_options
 from compat._distributed import together
-from compat._lightning import course, plan, steps, tally
+from compat._lightning import course, limits, plan, steps, tally
 from compat._lightning.counting import training_steps
 from compat._loop_evaluation import LoopEvaluation
 from compat._loop_parallel import LoopParallel
 from compat._loop_state import FromState, LoopState
+from compat.callbacks._native import AnyCallback
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.handler import CallbacksHandler
 from compat.data import append_predictions, torch_cat_transf
@@ -39,7 +40,8 @@ class TrainLoop(LoopEvaluation, LoopParallel):
     """Trains a model the way the old library's loop did, on Lightning's Trainer.
 
     Args:
-        model: A ``TTModel``, or a ``ModelWrap`` of a torch module and a feed definition.
+        model: A ``TTModel``, or a ``ModelWrap`` of a torch module and a feed definition. Of what ``torch.compile``
+            returns the loop holds the model inside, compiled in place.
         train_loader: The training batches: a ``DataLoader``, a list of batches or another iterable.
         validation_loader: The validation batches, or ``None``.
         test_loader: The test batches, or ``None``.
@@ -54,8 +56,8 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         cuda_device_idx: The CUDA device; ``None`` for the current one. Without CUDA it is ignored.
         use_amp: ``True`` for mixed precision on CUDA, or a dict of options of the gradient scaler.
         quirks: Which oddities of the old loop to keep or to fix, as in ``{"Q01": "fixed"}``.
-        lightning_args: What the Trainer is asked for: ``strategy``, ``precision``, ``devices``, ``num_nodes`` and
-            ``accelerator``, as in ``{"precision": "bf16-mixed"}``.
+        lightning_args: Arguments of Lightning's Trainer, as in ``{"precision": "bf16-mixed", "fast_dev_run": True}``.
+            What the loop decides itself is refused, with the way to do it.
 
     Attributes:
         epoch: Index of the running or last epoch. Changed by the engine, and by callbacks that resume.
@@ -108,7 +110,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         self._compat = LoopState(quirks)
         self._compat.flags, self._compat.autocast_dtype = flags, flags.autocast_dtype
         wrapped = isinstance(model, ModelWrap)
-        self.model: Any = model.model if wrapped else model
+        self.model: Any = _compiled.in_place(model.model if wrapped else model)
         self.batch_model_feed_def: Any = model.batch_model_feed_def if wrapped else None
         self.train_loader = train_loader
         self.validation_loader = validation_loader
@@ -151,7 +153,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         self,
         num_epochs: int = 0,
         num_iterations: int = 0,
-        callbacks: Sequence[AbstractCallback] | AbstractCallback | None = None,
+        callbacks: Sequence[AnyCallback] | AnyCallback | None = None,
         grad_accumulation: int = 1,
         **kwargs: Any,
     ) -> Any:
@@ -160,7 +162,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         Args:
             num_epochs: The epoch to stop before; epochs that earlier fits ran count.
             num_iterations: The number of batches to stop after, in place of ``num_epochs``.
-            callbacks: Callbacks to register, beside those of earlier fits.
+            callbacks: Callbacks to register, beside those of earlier fits: old ones and Lightning's, in any order.
             grad_accumulation: The number of batches whose gradients make one update.
             kwargs: Ignored, with a warning; ``gpu_mode='dp'`` takes ``dp_model_args``, and ``gpu_mode='ddp'`` what
                 :meth:`_train_ddp` lists.
@@ -171,8 +173,10 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         Raises:
             InvalidArgumentError: A value that is not allowed. Nothing is changed then.
             InvalidTypeError: An object of the wrong kind. Nothing is changed then.
+            RefusedError: A callback of Lightning's that would run silently wrong here. Nothing is changed then.
             WorkerError: With ``gpu_mode='ddp'``, a process failed. The message names it, and says why.
         """
+        self.model = _compiled.in_place(self.model)
         to_register = plan.check_fit(self, num_epochs, num_iterations, callbacks, grad_accumulation, kwargs)
         if self.gpu_mode == "dp":
             plan.note_arguments(self, callbacks, ())
@@ -188,7 +192,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         self,
         num_epochs: int = 0,
         num_iterations: int = 0,
-        callbacks: Sequence[AbstractCallback] | AbstractCallback | None = None,
+        callbacks: Sequence[AnyCallback] | AnyCallback | None = None,
         grad_accumulation: int = 1,
         **kwargs: Any,
     ) -> Any:
@@ -199,7 +203,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
         self,
         num_epochs: int,
         num_iterations: int,
-        callbacks: Sequence[AbstractCallback] | None = None,
+        callbacks: Sequence[AnyCallback] | None = None,
         grad_accumulation: int = 1,
     ) -> Any:
         """Register the callbacks, move the model to its device, and run the epochs.
@@ -214,7 +218,7 @@ class TrainLoop(LoopEvaluation, LoopParallel):
             The trained model.
         """
         nested = self._compat.after_fit is not None
-        with course.running(self), course.among_others(self):
+        with limits.applied(self), course.running(self), course.among_others(self):
             course.begin(self, num_epochs, num_iterations, grad_accumulation, nested)
             self.callbacks_handler.register_callbacks(callbacks, print_callbacks=self.print_callbacks)
             _evaluation.to_device(self)

@@ -7,6 +7,7 @@ What cannot be pickled stays as it was before the fit.
 import io
 import pickle
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ _STAYS = frozenset(
         "prediction_store", "test_loader", "train_loader", "validation_loader",
     }
 )  # fmt: skip
-_OF_STATE = ("epoch_ran", "mean_losses", "last_update_skipped", "evaluation_drew")
+_OF_STATE = ("epoch_ran", "updates", "mean_losses", "last_update_skipped", "evaluation_drew")
 
 
 class _StaysHereError(Exception):
@@ -41,7 +42,9 @@ def callbacks_of(loop: Any, arguments: Sequence[Any]) -> list[Any]:
         arguments: The arguments of ``_spawn_fit`` after the first.
     """
     given = arguments[3]
-    return [*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *(given or [])]
+    handler = loop.callbacks_handler
+    native = [*loop._compat.flags.callbacks, *handler.native_callbacks]
+    return [*loop.callbacks, *native, *handler.callbacks_cache, *(given or [])]
 
 
 def _roots(loop: Any, callbacks: Sequence[Any]) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def pack(loop: Any, callbacks: Sequence[Any], things: Things, rank: int, local_r
     ran_here = [
         f"callback {index}"
         for index, callback in enumerate(callbacks)
-        if callback.device_idx_execution == rank or (callback.device_idx_execution is None and local_rank == 0)
+        if (wanted := getattr(callback, "device_idx_execution", None)) == rank or (wanted is None and local_rank == 0)
     ]
     of_all = [name for name in things.roots if not name.startswith("callback ")] if local_rank == 0 else []
     changes = things.changes([*of_all, *ran_here])
@@ -110,7 +113,9 @@ def pack(loop: Any, callbacks: Sequence[Any], things: Things, rank: int, local_r
     if local_rank == 0:
         parcel["state"] = {name: getattr(loop._compat, name) for name in _OF_STATE}
         parcel["registered"] = [
-            each for each in loop.callbacks if all(each is not one for one in loop._compat.of_this_fit)
+            each
+            for each in (*loop.callbacks, *loop.callbacks_handler.native_callbacks)
+            if all(each is not one for one in loop._compat.of_this_fit)
         ]
         parcel["ledger"] = _ledger.entries()
         parcel["is_whole"] = True
@@ -122,7 +127,7 @@ def _written(parcel: dict[str, Any], things: Things) -> bytes:
         def persistent_id(self, thing: Any) -> Path | None:
             path = things.path(thing)
             is_foreign = isinstance(thing, Dataset | DataLoader) or type(thing).__module__.startswith(_OF_PROCESS)
-            if path is None and is_foreign and not isinstance(thing, type):
+            if path is None and is_foreign and not isinstance(thing, type | Enum):
                 raise _StaysHereError
             return path
 
@@ -202,7 +207,7 @@ def take_home(loop: Any, callbacks: Sequence[Any], parcels: Mapping[int, bytes])
     whole = opened[-1]
     vars(loop._compat).update(whole["state"])
     _note_incomplete(loop, changes)
-    elsewhere = [each for each in callbacks if each.device_idx_execution is not None]
+    elsewhere = [each for each in callbacks if getattr(each, "device_idx_execution", None) is not None]
     listed = {id(each) for each in whole["registered"]}
     loop.callbacks_handler.adopt([*whole["registered"], *(each for each in elsewhere if id(each) not in listed)])
     _evaluation.to_device(loop)

@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         feature: A name such as ``TrainLoop.fit``, or a quirk with what it is about.
-        old: The import path in AIToolbox; the id of a quirk.
+        old: The import path in AIToolbox, or in Lightning for a part of it; the id of a quirk.
         how: One of ``HOW``.
         detail: What differs, what is kept, or why it is refused.
         count: How often the program asked for it, or how often it changed the outcome.
@@ -49,7 +49,7 @@ class Row:
 
 def rows(entries: Sequence[Entry]) -> list[Row]:
     """Turn what happened into lines: first what differs, then the rest as it came."""
-    of_kind = {"quirk": _of_quirk, "name": _of_name, "refused": _of_refusal}
+    of_kind = {"quirk": _of_quirk, "name": _of_name, "refused": _of_refusal, "native": _of_native}
     found = [of_kind[entry.kind](entry) for entry in entries]
     return sorted(found, key=lambda row: row.how != DIFFERS)
 
@@ -64,6 +64,10 @@ def _of_quirk(entry: Entry) -> Row:
 
 def _of_refusal(entry: Entry) -> Row:
     return Row(entry.feature, entry.feature, REFUSED, entry.detail, entry.count, entry.places)
+
+
+def _of_native(entry: Entry) -> Row:
+    return Row(entry.feature.rpartition(".")[2], entry.feature, NATIVE, entry.detail, entry.count, entry.places)
 
 
 def _of_name(entry: Entry) -> Row:
@@ -106,7 +110,7 @@ def table(found: Sequence[Row]) -> str:
     for feature, how, count, place in cells:
         line = f"  {feature:<{widths[0]}}  {how:<{widths[1]}}  {count:>{widths[2]}}  {place}"
         lines.append(line.rstrip())
-    lines += [f"  {row.old}: {row.detail}" for row in found if row.how in (DIFFERS, REFUSED) and row.detail]
+    lines += [f"  {row.old}: {row.detail}" for row in found if row.how != EMULATED and row.detail]
     return "\n".join(lines)
 
 

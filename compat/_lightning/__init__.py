@@ -2,19 +2,28 @@
 
 ===============  =======================================================================
 plan             arguments -> one frozen plan; every refusal is made here, with its reason
-arguments        what of ``fit`` not every mode takes: dp, and what nobody does
+arguments        the arguments of ``fit``: how long, in which windows, and what ``gpu_mode='dp'`` takes
 processes        what ``gpu_mode='ddp'`` takes -> a layout of processes
 cluster          which cluster has started this process, if any
 flags            ``lightning_args``: what is taken, refused, and where it goes
 flag_devices     ... of it accelerator, devices and machines
+flag_limits      ... of it how many batches of each set a fit uses
+flag_refused     ... of it what the loop decides itself, and how
+flag_running     ... of it what the Trainer is handed as it is
 flag_strategies  ... of it the strategy, in terms of what the loop does itself
+limits           shorter loaders in place of the loop's own, while a fit runs
+screening        which of Lightning's callbacks will not do, and why
+needs            what the others need of the training step: whole epochs, cuts, or every batch
 course           where a fit starts and stops, what earlier fits left behind, the quirks along the way
 counting         how many epochs and updates a fit makes
 trainer          plan -> Trainer, and one fit from its start to its end
 module           the hooks and steps of the LightningModule -> the facade's template methods
+batch            one batch: the old loop's order of events, and Lightning's round its verbs
 steps            the losses and optimizers of one batch: what is refused, and their quirks
 tally            what a fit counts once an epoch
-bridge           the event order; old callbacks <-> Lightning callbacks, history -> metrics
+bridge           the event order; old callbacks <-> Lightning callbacks
+publishing       the history -> Lightning's metrics and loggers
+in_trainer       a TrainLoop in a Trainer of the user's own
 cadence          every reach into Lightning's loops
 strategies       where the model lives, and that it stays there; one process among several
 precision        names the precision and wraps nothing

@@ -1,5 +1,6 @@
-"""The arguments of ``fit`` that not every fit has: what ``gpu_mode='dp'`` takes, and what nobody does."""
+"""The arguments of ``fit``: how long and in which windows, what ``gpu_mode='dp'`` takes, and what nobody does."""
 
+import operator
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -8,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._data_parallel import wrap_problems
-from compat.exceptions import CompatError, InvalidTypeError
+from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, ZeroArgumentError
 
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
 
-__all__ = ["data_parallel_problems", "replicas", "unknown_arguments"]
+__all__ = [
+    "accumulation_problems",
+    "data_parallel_problems",
+    "duration_problems",
+    "replicas",
+    "unknown_arguments",
+    "whole",
+]
 
 
 def data_parallel_problems(loop: "TrainLoop", further: Mapping[str, Any], wraps: bool) -> list[CompatError]:
@@ -68,6 +76,63 @@ def unknown_arguments(names: Iterable[str]) -> str:
         else:
             parts.append(f"{name} is unknown")
     return f"fit ignores arguments that it does not have: {'; '.join(parts)}"
+
+
+def whole(value: Any) -> int | None:
+    """Return a whole number as an int; ``None`` for anything else.
+
+    Args:
+        value: What was passed.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def duration_problems(num_epochs: Any, num_iterations: Any) -> list[CompatError]:
+    """List what is wrong with how long a fit is to be.
+
+    Args:
+        num_epochs: ``fit(num_epochs=)``.
+        num_iterations: ``fit(num_iterations=)``.
+    """
+    asked = f"num_epochs={num_epochs!r} and num_iterations={num_iterations!r}"
+    allowed = "Set one of them to a whole number above 0 and leave the other out."
+    try:
+        epochs = operator.index(num_epochs)
+    except TypeError:
+        return [InvalidTypeError(f"num_epochs={num_epochs!r} is no whole number. {allowed}")]
+    iterations = whole(num_iterations)
+    if iterations is None:
+        if isinstance(num_iterations, list):
+            allowed = "Callbacks came second until AIToolbox 1.3. Pass them by name: fit(n, callbacks=[...])."
+        return [InvalidTypeError(f"num_iterations={num_iterations!r} is no whole number. {allowed}")]
+    if epochs > 0 and iterations > 0:
+        return [InvalidArgumentError(f"Both {asked} are set, and they exclude each other. {allowed}")]
+    if max(epochs, iterations) <= 0 or min(epochs, iterations) < 0:
+        return [InvalidArgumentError(f"{asked}: nothing would be trained. {allowed}")]
+    return []
+
+
+def accumulation_problems(grad_accumulation: Any) -> list[CompatError]:
+    """List what is wrong with the size of a window.
+
+    Args:
+        grad_accumulation: ``fit(grad_accumulation=)``.
+    """
+    window = whole(grad_accumulation)
+    allowed = "Use a whole number of batches, 1 or more."
+    if window is None:
+        if isinstance(grad_accumulation, float):
+            return [InvalidArgumentError(f"grad_accumulation={grad_accumulation!r} is not whole. {allowed}")]
+        kind = type(grad_accumulation).__name__
+        return [InvalidTypeError(f"grad_accumulation={grad_accumulation!r} is a {kind}. {allowed}")]
+    if window == 0:
+        return [ZeroArgumentError(f"grad_accumulation=0 would divide each loss by zero. {allowed}")]
+    if window < 0:
+        return [InvalidArgumentError(f"grad_accumulation={window} would train uphill. {allowed}")]
+    return []
 
 
 _FIT_ARGUMENTS = ("num_epochs", "num_iterations", "callbacks", "grad_accumulation")

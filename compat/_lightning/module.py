@@ -2,18 +2,23 @@
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 
 from compat import _console
-from compat._distributed.gradients import after_backward, share_buffers
+from compat._distributed.gradients import share_buffers, unwrapped
 from compat._distributed.sharding import made_whole
-from compat._lightning import cadence, course, steps, tally
+from compat._evaluation import length_of
+from compat._lightning import cadence, course, limits, tally
+from compat._lightning.batch import Around, Verbs, train_batch
+from compat._lightning.needs import Cadence, cadence_of, note_parts
+from compat._lightning.publishing import publish
 from compat._lightning.surroundings import Surroundings
-from compat.losses import MultiOptimizer
+from compat.losses import MultiLoss, MultiOptimizer
+from compat.parallel import TTDataParallel
 
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
@@ -43,23 +48,33 @@ def carried() -> Iterator[None]:
 
 
 class LoopModule(LightningModule):
-    """Runs the epochs of one fit: manual optimization, and one Lightning step for all batches of an epoch.
+    """Runs the epochs of one fit: manual optimization, and one Lightning step for as many batches as nobody counts.
 
     The facade is held by a weak reference, so that a deep copy of this module copies the model and not the loop with
     its loaders, history and optimizers.
 
     Args:
         loop: The facade.
-        surroundings: What the Trainer changes in the process, to be given back once it has.
+        surroundings: What the Trainer changes in the process, to be given back once it has; ``None`` where the process
+            is the Trainer's affair.
+
+    Attributes:
+        model: The user's model, without a wrapper for several devices.
+        cadence: How the batches are dealt into steps, and why. Set by :meth:`attach`.
     """
 
-    def __init__(self, loop: "TrainLoop", surroundings: Surroundings) -> None:
+    def __init__(self, loop: "TrainLoop", surroundings: Surroundings | None) -> None:
         """Take the model as the only submodule: the criterion stays out of the state dict."""
         super().__init__()
         self._surroundings = surroundings
         self.automatic_optimization = False
         object.__setattr__(self, "_loop_reference", weakref.ref(loop))
-        self.model = loop.model
+        self.model = bare(loop.model)
+        self.cadence = Cadence()
+        self._is_evaluated = False
+        self._feed: cadence.BatchFeed | None = None
+        self._count: cadence.BatchCounter
+        self._verbs: Verbs | None = None
 
     @property
     def loop(self) -> "TrainLoop":
@@ -74,9 +89,41 @@ class LoopModule(LightningModule):
             raise ReferenceError("This LoopModule has no TrainLoop any more. Use the model in its attribute `model`.")
         return loop
 
+    def __getattr__(self, name: str) -> Any:
+        """Look for what this module lacks in the user's model: finetuning callbacks ask for its ``backbone``."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            model = self._modules.get("model") if not name.startswith("_") and "_modules" in self.__dict__ else None
+            if model is None or not hasattr(model, name):
+                raise
+            return getattr(model, name)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process and this fit."""
-        return {**super().__getstate__(), "_loop_reference": None, "_surroundings": None}
+        gone = dict.fromkeys(("_loop_reference", "_surroundings", "_feed", "_count", "_verbs"))
+        return {**super().__getstate__(), **gone, "cadence": Cadence()}
+
+    def attach(self, trainer: Trainer) -> None:
+        """Find out what the Trainer's parts need, and have a validation loop only where somebody acts in it.
+
+        Args:
+            trainer: The Trainer that is to run this module, with all its callbacks.
+        """
+        self.cadence = cadence_of(trainer, self.loop)
+        trainer.limit_val_batches = 1.0 if self.cadence.validation else 0
+        if self.cadence.validation and self._skips_epochs():
+            # Early stopping looks at this once, when it is set up.
+            trainer.check_val_every_n_epoch = 2
+        note_parts(trainer, self.cadence)
+
+    def _skips_epochs(self) -> bool:
+        every = course.auto_eval(self.loop)
+        return every is not True and every is not False and every > 1
+
+    def _evaluates(self, epoch: int) -> bool:
+        every = course.auto_eval(self.loop)
+        return isinstance(every, bool) or not epoch % every
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Do nothing: the Trainer clears gradients when a fit starts, and the facade decides when that happens.
@@ -89,6 +136,10 @@ class LoopModule(LightningModule):
         """Return a loader that opens the facade's current one when the epoch begins."""
         return cadence.LazyLoader(self.loop)
 
+    def val_dataloader(self) -> list[int]:
+        """Return one batch of nothing: the facade evaluates by itself, in one validation step."""
+        return [0]
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer] | None:
         """Return the user's own torch optimizers; the facade steps them. Lightning takes no other kind."""
         optimizer = self.loop.optimizer
@@ -98,64 +149,173 @@ class LoopModule(LightningModule):
     def on_train_start(self) -> None:
         """Begin the training; only then are the epochs to run known."""
         loop = self.loop
-        self._surroundings.give_back()
-        with carried():
+        if self._surroundings is not None:
+            self._surroundings.give_back()
+        with self.carried():
             loop.callbacks_handler.execute_train_begin()
+            limits.renew(loop)
             course.keep_step(loop, "the first epoch")
             loop.callbacks_handler.check_gradient_hooks()
-            start, stop = course.epochs_to_run(loop)
-        self.model = loop.model
+            start, stop = self.epochs_to_run()
+        self.model = bare(loop.model)
         cadence.set_epoch_range(self.trainer, start, stop)
+        self.continue_counts()
+        if self.cadence.gradient_callbacks or self.cadence.is_profiled:
+            self._verbs = Around(loop, self.trainer, self, self.cadence.gradient_callbacks)
+
+    def epochs_to_run(self) -> tuple[int, int]:
+        """Return the first epoch of this fit, and the one to stop before."""
+        start, stop = course.epochs_to_run(self.loop)
+        return start, limits.epochs(self.loop, stop)
+
+    def continue_counts(self) -> None:
+        """Let the Trainer count on from earlier fits."""
+        cadence.continue_counts(self.trainer, self.loop.total_iteration_idx + 1, self.loop._compat.updates)
+
+    def carried(self) -> AbstractContextManager[None]:
+        """Return the context for what must not reach Lightning as it is."""
+        return carried()
+
+    def let_go(self) -> None:
+        """Let go of the facade: the Trainer and this module outlive the fit."""
+        self._verbs = self._feed = None
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch."""
         loop = self.loop
-        with carried():
+        with self.carried():
             begin_epoch(loop, self.trainer.current_epoch)
-        self.model = loop.model
+        self.model = bare(loop.model)
+        self._is_evaluated = False
         cadence.set_epoch_length(self.trainer, loop.train_loader)
+        if self.cadence.validation:
+            cadence.validate_in_epochs(self.trainer, self._evaluates, self._skips_epochs())
+        self._count = cadence.BatchCounter(self.trainer)
+        self._feed = cadence.BatchFeed(self._batches, self.cadence.is_profiled)
+        cadence.take_feed(self.trainer, self._feed)
 
-    def training_step(self, dataloader_iter: Iterator[Any]) -> None:
-        """Train on all batches of the epoch.
+    def _batches(self) -> Iterator[Any]:
+        loop, bar = self.loop, self.trainer.progress_bar_callback
+        with self.carried():
+            shown = loop.is_main_process() and bar is None
+            return iter(_console.progress(loop.train_loader, "Training") if shown else loop.train_loader)
+
+    def training_step(self, dataloader_iter: cadence.BatchFeed) -> Any:
+        """Train on the batches up to the next cut, or on all of the epoch.
 
         The parameter's name tells Lightning that this step consumes the loader itself. The batches come straight from
-        the facade's loader, in a plain ``for``, so that the random number generators are drawn from as in the old loop.
+        the facade's loader, and each when the one before has been trained, so that the random number generators are
+        drawn from as in the old loop.
 
         Args:
-            dataloader_iter: Lightning's iterator; only its counters are used.
-        """
-        with carried():
-            self._train_epoch(cadence.BatchCounter(self.trainer, dataloader_iter.data_fetcher))  # type: ignore[attr-defined]
+            dataloader_iter: The batches of this epoch.
 
-    def _train_epoch(self, count: cadence.BatchCounter) -> None:
-        loop = self.loop
-        batch, watched, last_batch = None, is_watched(loop), loop._compat.target.last_batch
-        ranks = loop._compat.ranks
+        Returns:
+            The loss of the batch for the hooks after it, if every batch is a step of its own.
+        """
+        with self.carried():
+            self._train_batches(dataloader_iter)
+        return _last_loss(self.loop) if self.cadence.is_every_batch else None
+
+    def _train_batches(self, feed: cadence.BatchFeed) -> None:
+        loop, count, verbs, cuts = self.loop, self._count, self._verbs, self.cadence.cuts
+        state, ranks = loop._compat, loop._compat.ranks
+        watched, last_batch = verbs is not None or is_watched(loop), state.target.last_batch
+        batch, trained = feed.ahead, None
+        count.begin_step()
         try:
-            shown = loop.is_main_process()
-            batches = _console.progress(loop.train_loader, "Training") if shown else loop.train_loader
-            for iteration, batch in enumerate(batches):
-                loop.iteration = iteration
-                count.batches = iteration + 1
+            while batch is not feed.END:
+                loop.iteration = count.batches
+                count.batches += 1
                 if watched:
                     count.flush()
                 if ranks is not None:
-                    ranks.at(f"batch {iteration} of epoch {loop.epoch}", loop.total_iteration_idx + 1)
-                count.updates += train_batch(loop, batch)
-                if loop.total_iteration_idx == last_batch:
+                    ranks.at(f"batch {loop.iteration} of epoch {loop.epoch}", loop.total_iteration_idx + 1)
+                count.is_updated = train_batch(loop, batch, verbs)
+                count.updates += count.is_updated
+                trained = batch
+                feed.ahead = batch = feed.END if loop.total_iteration_idx == last_batch else feed.fetch()
+                if cuts and any(cut(count) for cut in cuts):
+                    break
+                if watched and cadence.may_stop(self.trainer):
                     break
         finally:
             # Also when a batch raises: a checkpoint of the exception must hold the right counters.
             count.flush()
-        count.finish_epoch(batch)
+            state.updates = self.trainer.global_step
+        count.end_step(is_last=batch is feed.END)
+        feed.trained(trained, count.batches)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Evaluate the losses of the epoch, and publish them for those who act in validation.
+
+        Args:
+            batch: Nothing.
+            batch_idx: Zero.
+        """
+        if not self.trainer.sanity_checking:
+            # As at the end of an epoch: Lightning has gradients off here, and its tensors are of no use in training.
+            with torch.inference_mode(False), torch.enable_grad(), self.carried():
+                self.evaluate_epoch()
+            publish(self.trainer, self.loop.train_history)
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Leave the gradients alone: the facade decides when they are cleared."""
+
+    def on_validation_model_eval(self) -> None:
+        """Leave the model's mode to the facade's own pass."""
+
+    def on_validation_model_train(self) -> None:
+        """Leave the model's mode to the facade's own pass."""
+
+    def evaluate_epoch(self) -> None:
+        """Evaluate the losses of the epoch, unless the validation loop has done so already."""
+        if not self._is_evaluated:
+            self._is_evaluated = True
+            evaluate_epoch(self.loop)
+
+    def end_epoch(self) -> None:
+        """End the epoch: what is not evaluated yet, the old callbacks, and whether the fit goes on."""
+        feed = self._feed
+        is_whole = feed is not None and feed.done
+        if feed is not None:
+            # A fit that stopped inside the epoch has left the loader open.
+            feed.reset()
+        with self.carried():
+            self.evaluate_epoch()
+            is_reached = end_epoch(self.loop, is_whole)
+        if is_reached:
+            cadence.stop_after_this_epoch(self.trainer)
+        elif self.loop.early_stop:
+            self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
         """End the training: the automatic test loss, then the old callbacks."""
         loop = self.loop
-        with carried():
+        with self.carried():
             loop.auto_execute_end_of_training()
             loop.callbacks_handler.execute_train_end()
-        self._surroundings.take_over()
+        if self._surroundings is not None:
+            self._surroundings.take_over()
+
+
+def bare(model: Any) -> Any:
+    """Return the user's model without the wrapper of a fit on several devices.
+
+    Args:
+        model: The facade's model.
+    """
+    model = unwrapped(model)
+    return model.module if isinstance(model, TTDataParallel) else model
+
+
+def _last_loss(loop: "TrainLoop") -> Any:
+    """Return what the hooks after a batch are given: its loss, and those of a ``MultiLoss`` by name."""
+    loss = loop.loss_batch_accum[-1] if loop.loss_batch_accum else None
+    if not isinstance(loss, MultiLoss):
+        return loss
+    losses = loss.loss_dict
+    return {**losses, "loss": sum(losses.values()) / len(losses)}
 
 
 def _is_whole_optimizer(optimizer: Any) -> bool:
@@ -191,18 +351,16 @@ def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
         rule = "=" * 80
         _console.say(f"\n\n{rule}\n{rule}\nEpoch: {epoch}")
     loop.callbacks_handler.execute_epoch_begin()
+    limits.renew(loop)
     course.keep_step(loop, f"the batches of epoch {epoch}")
     tally.epoch_began(loop)
 
 
-def end_epoch(loop: "TrainLoop") -> bool:
-    """End an epoch: automatic losses, old callbacks, messages.
+def evaluate_epoch(loop: "TrainLoop") -> None:
+    """Evaluate what the facade evaluates by itself when an epoch has been trained.
 
     Args:
         loop: The facade.
-
-    Returns:
-        Whether it was the last one of this fit.
     """
     tally.epoch_trained(loop)
     if loop._compat.ranks is not None:
@@ -211,75 +369,27 @@ def end_epoch(loop: "TrainLoop") -> bool:
         made_whole(loop.model)
         share_buffers(loop.model)
     loop.auto_execute_end_of_epoch()
+
+
+def end_epoch(loop: "TrainLoop", is_whole: bool) -> bool:
+    """End an epoch whose losses are in the history: old callbacks, messages.
+
+    Args:
+        loop: The facade.
+        is_whole: Whether its loader came to an end, or the number of iterations was reached.
+
+    Returns:
+        Whether the number of iterations is reached.
+    """
     loop.callbacks_handler.execute_epoch_end()
     loop.message_service.end_of_epoch_trigger()
     course.agree(loop)
     reached = course.reached(loop)
-    loop._compat.epoch_ran = not reached or loop.iteration == len(loop.train_loader) - 1
-    if loop.early_stop:
-        return True
-    if reached:
+    is_last_batch = loop.iteration == (length_of(loop.train_loader) or 0) - 1
+    loop._compat.epoch_ran = is_last_batch if reached else is_whole
+    if reached and not loop.early_stop:
         _console.say(
             f"Stopping training after {loop._compat.target.num_iterations} training iterations. "
             f"Current iteration index: {loop.total_iteration_idx}"
         )
     return reached
-
-
-def train_batch(loop: "TrainLoop", batch: Any) -> bool:
-    """Train on one batch, in the old loop's order of events.
-
-    Args:
-        loop: The facade.
-        batch: The batch as the loader yielded it.
-
-    Returns:
-        Whether the batch ended an accumulation window, so that the weights were updated.
-    """
-    handler = loop.callbacks_handler
-    loop.total_iteration_idx += 1
-    if handler.cbs_on_batch_begin:
-        handler.execute_batch_begin()
-    loss = loop._calculate_batch_loss(batch)
-    if loop.num_optimizers == 1:
-        _backward(loop, loss, 0)
-        loop._optimizer_step(0)
-        loop._optimizer_zero_grad(0)
-    else:
-        _several_optimizers(loop, loss)
-    updated = loop.should_execute_optimizer_update()
-    if updated:
-        if loop.amp_scaler.is_enabled():
-            loop.amp_scaler.update()
-        if loop.num_optimizers > 1:
-            steps.settle_leaked_gradients(loop)
-    if handler.cbs_on_batch_end:
-        handler.execute_batch_end()
-    return updated
-
-
-def _backward(loop: "TrainLoop", loss: Any, optimizer_idx: int) -> None:
-    loop._backward_pass(loss, optimizer_idx)
-    if loop._compat.ranks is not None:
-        after_backward(loop)
-    if loop.grad_cb_used:
-        loop.callbacks_handler.execute_gradient_update(optimizer_idx)
-
-
-def _several_optimizers(loop: "TrainLoop", loss: Any) -> None:
-    indices = range(loop.num_optimizers)
-    if loop._compat.backward_before_steps:
-        _backward(loop, loss, 0)
-        owned = steps.owned_gradients(loop)
-        for optimizer_idx in indices[1:]:
-            _backward(loop, loss, optimizer_idx)
-        steps.note_order_of_steps(loop, owned)
-        for optimizer_idx in indices:
-            loop._optimizer_step(optimizer_idx)
-        for optimizer_idx in indices:
-            loop._optimizer_zero_grad(optimizer_idx)
-        return
-    for optimizer_idx in indices:
-        _backward(loop, loss, optimizer_idx)
-        loop._optimizer_step(optimizer_idx)
-        loop._optimizer_zero_grad(optimizer_idx)

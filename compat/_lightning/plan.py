@@ -4,22 +4,31 @@ Phases: 1. ``check_construction`` reads the constructor's arguments; 2. ``check_
 with the loop's attributes, which may have been reassigned in between; 3. ``plan_fit`` freezes what the Trainer needs.
 """
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
+from compat import _compiled
 from compat._amp import scaler_options
 from compat._distributed.failures import check_main_guard
 from compat._evaluation import check_loader, length_of
-from compat._lightning.arguments import data_parallel_problems, replicas, unknown_arguments
+from compat._lightning.arguments import (
+    accumulation_problems,
+    data_parallel_problems,
+    duration_problems,
+    replicas,
+    unknown_arguments,
+    whole,
+)
 from compat._lightning.flags import Flags, PrecisionName, ddp_settings, precision_of, read_flags
+from compat._lightning.limits import limit_problems
 from compat._lightning.processes import ddp_problems, dealing_problems
+from compat.callbacks._given import as_list
+from compat.callbacks._native import is_native
 from compat.callbacks.abstract import AbstractCallback
-from compat.callbacks.handler import _as_list
 from compat.exceptions import (
     CompatError,
     InvalidArgumentError,
@@ -83,6 +92,8 @@ class FitPlan:
         max_epochs: An upper bound for the Trainer to start with; the real range is read after ``on_train_begin``.
         replicas: The devices of a data parallel model, none without CUDA; ``None`` if the model is not parallel.
         processes: This process among those of the fit; ``None`` if it trains alone.
+        flags: What ``lightning_args`` asks for.
+        callbacks: Lightning's callbacks.
     """
 
     device: torch.device
@@ -90,6 +101,8 @@ class FitPlan:
     max_epochs: int
     replicas: tuple[torch.device, ...] | None = None
     processes: Processes | None = None
+    flags: Flags = field(default_factory=Flags)
+    callbacks: tuple[Any, ...] = ()
 
     @property
     def accelerator(self) -> str:
@@ -117,7 +130,19 @@ def plan_fit(loop: "TrainLoop") -> FitPlan:
         max_epochs=max_epochs,
         replicas=replicas(loop),
         processes=_processes(loop),
+        flags=loop._compat.flags,
+        callbacks=native_callbacks(loop),
     )
+
+
+def native_callbacks(loop: "TrainLoop") -> tuple[Any, ...]:
+    """List Lightning's callbacks of a fit: those of ``lightning_args``, then those that were registered.
+
+    Args:
+        loop: The facade.
+    """
+    everyone = [*loop._compat.flags.callbacks, *loop.callbacks_handler.native_callbacks]
+    return tuple({id(each): each for each in everyone}.values())
 
 
 def _processes(loop: "TrainLoop") -> Processes | None:
@@ -148,6 +173,7 @@ def check_construction(
         RefusedError: ``lightning_args`` asks for something that is not served.
     """
     problems: list[CompatError] = []
+    model = _compiled.inside(model)
     if not isinstance(model, TTModel | ModelWrap):
         inside = " TrainLoop(gpu_mode='dp') takes the model inside it: model.module."
         problems.append(
@@ -220,13 +246,13 @@ def check_fit(
         WorkerError: The program trains while a worker imports it.
         MissingAttributeError: The model lists an attribute for its parallel wrapper that it does not have.
     """
-    problems = _duration_problems(num_epochs, num_iterations)
+    problems = duration_problems(num_epochs, num_iterations)
     problems += _gpu_mode_problems(loop.gpu_mode)
     if loop.gpu_mode == "ddp":
         check_main_guard()
     as_list, found = _callbacks(loop, callbacks)
     problems += found
-    problems += _accumulation_problems(grad_accumulation)
+    problems += accumulation_problems(grad_accumulation)
     problems += _optimizer_problems(loop.optimizer)
     problems += _auto_eval_problems(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
     if loop.gpu_mode == "dp":
@@ -242,6 +268,7 @@ def check_fit(
         and not _may_swap_loaders([*loop.callbacks, *loop.callbacks_handler.callbacks_cache, *as_list])
     ):
         problems += loader_problems(loop, num_iterations, grad_accumulation)
+        problems += limit_problems(loop)
         if not problems and loop.gpu_mode == "ddp" and is_own(loop, "_spawn_fit"):
             problems += dealing_problems(loop.train_loader)
     raise_problems(problems)
@@ -272,41 +299,33 @@ def is_own(loop: "TrainLoop", *methods: str) -> bool:
     return all(str(getattr(getattr(loop, name), "__module__", "")).startswith("compat.") for name in methods)
 
 
-def _whole(value: Any) -> int | None:
-    """Return a whole number as an int; ``None`` for anything else."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        return int(value) if isinstance(value, float) and value.is_integer() else None
-
-
-def _duration_problems(num_epochs: Any, num_iterations: Any) -> list[CompatError]:
-    asked = f"num_epochs={num_epochs!r} and num_iterations={num_iterations!r}"
-    allowed = "Set one of them to a whole number above 0 and leave the other out."
-    try:
-        epochs = operator.index(num_epochs)
-    except TypeError:
-        return [InvalidTypeError(f"num_epochs={num_epochs!r} is no whole number. {allowed}")]
-    iterations = _whole(num_iterations)
-    if iterations is None:
-        if isinstance(num_iterations, list):
-            allowed = "Callbacks came second until AIToolbox 1.3. Pass them by name: fit(n, callbacks=[...])."
-        return [InvalidTypeError(f"num_iterations={num_iterations!r} is no whole number. {allowed}")]
-    if epochs > 0 and iterations > 0:
-        return [InvalidArgumentError(f"Both {asked} are set, and they exclude each other. {allowed}")]
-    if max(epochs, iterations) <= 0 or min(epochs, iterations) < 0:
-        return [InvalidArgumentError(f"{asked}: nothing would be trained. {allowed}")]
-    return []
-
-
 def _callbacks(loop: "TrainLoop", callbacks: Any) -> tuple[list[AbstractCallback], list[CompatError]]:
     # As the handler will check them when it registers them; here because the loop has not changed yet.
     try:
-        given = _as_list(callbacks)
+        given = as_list(callbacks)
         loop.callbacks_handler.enforce_callbacks_quality(given)
     except CompatError as problem:
         return [], [problem]
-    return given, []
+    return given, native_problems(loop, given)
+
+
+def native_problems(loop: "TrainLoop", given: Sequence[Any]) -> list[CompatError]:
+    """List which of Lightning's callbacks will not do, among those of a fit.
+
+    Args:
+        loop: The facade.
+        given: ``fit(callbacks=)``.
+    """
+    everyone = [*native_callbacks(loop), *filter(is_native, [*loop.callbacks_handler.callbacks_cache, *given])]
+    if not everyone and not loop._compat.flags.trainer:
+        return []
+    # Here and not above: only a program that has imported Lightning can have callbacks of its kind.
+    from compat._lightning.screening import problems_of
+
+    callbacks = list({id(each): each for each in everyone}.values())
+    # A trial run has a logger that writes nothing.
+    has_logger = bool(loop._compat.flags.trainer.get("logger") or loop._compat.flags.limits.fast_dev_run)
+    return problems_of(callbacks, loop, has_logger)
 
 
 def _optimizer_problems(optimizer: Any) -> list[CompatError]:
@@ -334,21 +353,6 @@ def note_arguments(loop: "TrainLoop", callbacks: Any, unknown: Iterable[str]) ->
         loop._compat.quirks.met("Q09", f"callbacks is a {type(callbacks).__name__}")
 
 
-def _accumulation_problems(grad_accumulation: Any) -> list[CompatError]:
-    window = _whole(grad_accumulation)
-    allowed = "Use a whole number of batches, 1 or more."
-    if window is None:
-        if isinstance(grad_accumulation, float):
-            return [InvalidArgumentError(f"grad_accumulation={grad_accumulation!r} is not whole. {allowed}")]
-        kind = type(grad_accumulation).__name__
-        return [InvalidTypeError(f"grad_accumulation={grad_accumulation!r} is a {kind}. {allowed}")]
-    if window == 0:
-        return [ZeroArgumentError(f"grad_accumulation=0 would divide each loss by zero. {allowed}")]
-    if window < 0:
-        return [InvalidArgumentError(f"grad_accumulation={window} would train uphill. {allowed}")]
-    return []
-
-
 def _auto_eval_problems(end_auto_eval: Any, lenient: bool) -> list[CompatError]:
     allowed = "Use True for every epoch, False for none, or n for every n-th epoch."
     value = auto_eval(end_auto_eval, lenient)
@@ -372,7 +376,7 @@ def _may_swap_loaders(callbacks: Sequence[AbstractCallback]) -> bool:
             for hook in hooks
         )
         for callback in callbacks
-        if not _is_scheduler(callback)
+        if not _is_scheduler(callback) and not is_native(callback)
     )
 
 
@@ -439,4 +443,4 @@ def auto_eval(end_auto_eval: Any, lenient: bool) -> bool | int | None:
         return False
     if type(end_auto_eval).__name__ in ("bool", "bool_"):
         return bool(end_auto_eval)
-    return _whole(end_auto_eval)
+    return whole(end_auto_eval)

@@ -1,7 +1,7 @@
 """The arguments that ``fit`` takes with ``gpu_mode='ddp'``: checked, and turned into a layout of processes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from compat._lightning.cluster import Place
     from compat.train_loop import TrainLoop
 
-__all__ = ["TIMEOUT", "ddp_problems", "dealing_problems", "plan_processes"]
+__all__ = ["TIMEOUT", "ddp_problems", "dealing_problems", "plan_processes", "settle_log_folders"]
 
 TIMEOUT = "COMPAT_DDP_TIMEOUT"
 
@@ -106,6 +106,27 @@ def _kinds(asked: Mapping[str, Any]) -> list[CompatError]:
         if each is not None and not isinstance(each, AbstractCallback)
     ]
     return problems
+
+
+def settle_log_folders(loop: "TrainLoop") -> None:
+    """Let loggers choose their folder in this process, which can then name it; in a worker it would stay there.
+
+    Args:
+        loop: The facade.
+    """
+    given = loop._compat.flags.trainer.get("logger")
+    chosen = loop._compat.log_folders
+    loggers: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    for logger in loggers:
+        names = {each.__name__ for each in type(logger).__mro__}
+        if not names & {"CSVLogger", "TensorBoardLogger"}:
+            continue
+        # XXX: no public word for it (lightning 2.6). A later fit gets a folder of its own: in the old one its workers
+        # would begin anew, over what is there.
+        if logger._version is None or any(logger is one for one in chosen):
+            logger._version = None
+            logger._version = logger.version
+            chosen.append(logger)
 
 
 def plan_processes(loop: "TrainLoop", asked: Mapping[str, Any], num_gpus_given: bool) -> tuple[Layout, dict[str, Any]]:
@@ -301,7 +322,7 @@ def _rank_problems(callbacks: Sequence[AbstractCallback], size: int) -> list[Com
             f" processes. Use a number from 0 to {size - 1}, or None for all."
         )
         for callback in callbacks
-        if callback.device_idx_execution is not None and callback.device_idx_execution >= size
+        if (wanted := getattr(callback, "device_idx_execution", None)) is not None and wanted >= size
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["quiet"]
+__all__ = ["expected", "quiet"]
 
 _CHATTER = (
     "GPU available",
@@ -29,6 +29,7 @@ _EXPECTED = (
     ".*`LightningModule.configure_optimizers` returned `None`.*",
     r".*module\(s\) in eval mode at the start of training.*",
     ".*GPU available but not used.*",
+    ".*Using ModelCheckpoint with manual optimization and every_n_train_steps.*",
 )
 _LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
@@ -56,16 +57,25 @@ def quiet() -> Iterator[None]:
     chatter = _Drop()
     for logger in loggers:
         logger.addFilter(chatter)
-    # Into the list itself: `catch_warnings` would undo what the user's hooks do to the warnings, and forget which of
-    # them were shown already.
-    expected: list[Any] = [("ignore", re.compile(message), Warning, None, 0) for message in _EXPECTED]
-    filters: list[Any] = warnings.filters  # type: ignore[assignment]  # typeshed knows it as read-only
-    filters[:0] = expected
     try:
-        yield
+        with expected():
+            yield
     finally:
         for logger in loggers:
             logger.removeFilter(chatter)
-        for entry in expected:
+
+
+@contextmanager
+def expected() -> Iterator[None]:
+    """Filter out the warnings that speak of how this package uses Lightning."""
+    # Into the list itself: `catch_warnings` would undo what the user's hooks do to the warnings, and forget which of
+    # them were shown already.
+    entries: list[Any] = [("ignore", re.compile(message), Warning, None, 0) for message in _EXPECTED]
+    filters: list[Any] = warnings.filters  # type: ignore[assignment]  # typeshed knows it as read-only
+    filters[:0] = entries
+    try:
+        yield
+    finally:
+        for entry in entries:
             if entry in filters:
                 filters.remove(entry)

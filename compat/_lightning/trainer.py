@@ -7,9 +7,11 @@ import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.strategies import Strategy
 
-from compat._lightning.bridge import EpochEndBridge
+from compat._lightning.bridge import companions
+from compat._lightning.cadence import forget_max_steps, start_from_scratch
 from compat._lightning.cluster import FitEnvironment
 from compat._lightning.module import CarriedError, LoopModule
 from compat._lightning.plan import FitPlan, Processes
@@ -31,7 +33,7 @@ def build_trainer(plan: FitPlan) -> Trainer:
         plan: What was asked for.
 
     Returns:
-        A Trainer that prints nothing, writes nothing and moves nothing back.
+        A Trainer that prints nothing, writes nothing and moves nothing back, but for what its user asked of it.
     """
     # Every argument is named: for one that is not, the Trainer would look into the environment.
     defaults = {
@@ -39,26 +41,36 @@ def build_trainer(plan: FitPlan) -> Trainer:
         for name, parameter in inspect.signature(Trainer.__init__).parameters.items()
         if name != "self"
     }
+    asked, callbacks = dict(plan.flags.trainer), plan.callbacks
     wanted: dict[str, Any] = {
         "accelerator": plan.accelerator,
         "devices": _devices(plan),
         "num_nodes": plan.processes.nodes if plan.processes else 1,
         "strategy": _strategy(plan),
-        "plugins": [FacadePrecision(plan.precision), *_environment(plan)],
         "max_epochs": plan.max_epochs,
-        "callbacks": [EpochEndBridge()],
         "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
+        # Lightning refuses a callback where its kind is switched off.
+        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
+        "enable_progress_bar": any(isinstance(each, ProgressBar) for each in callbacks),
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
+        "inference_mode": False,
+        "detect_anomaly": torch.is_anomaly_enabled(),
         # Asked for the working directory the Trainer would fail where that is gone.
         "default_root_dir": ".",
     }
-    trainer = Trainer(**{**defaults, **wanted})
+    ours = {
+        "callbacks": [*companions(callbacks, asked.get("log_every_n_steps")), *callbacks],
+        "plugins": [FacadePrecision(plan.precision), *_environment(plan), *plan.flags.plugins],
+    }
+    trainer = Trainer(**{**defaults, **wanted, **asked, **ours})
     # The old loop leaves the process's signal handlers alone.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    start_from_scratch(trainer)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by one of its connectors
+        # It would count the updates of earlier fits too.
+        forget_max_steps(trainer)
     return trainer
 
 
@@ -99,12 +111,13 @@ def fit(loop: "TrainLoop", plan: FitPlan) -> None:
     Raises:
         BaseException: Whatever the user's code raised, as itself.
     """
-    surroundings, state = Surroundings(), loop._compat
+    surroundings, state = Surroundings(plan.flags.trainer), loop._compat
     raised: BaseException | None = None
     try:
         with quiet():
             state.trainer = build_trainer(plan)
             state.lightning_module = LoopModule(loop, surroundings)
+            state.lightning_module.attach(state.trainer)
             state.trainer.fit(state.lightning_module)
     except CarriedError as error:
         raised = error.original
@@ -113,6 +126,8 @@ def fit(loop: "TrainLoop", plan: FitPlan) -> None:
         raised = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
     finally:
         surroundings.restore()
+        if state.lightning_module is not None:
+            state.lightning_module.let_go()
     if raised is not None:
         # Out here, where no other exception is being handled: it keeps the cause and the context that it came with.
         raise raised

@@ -1,6 +1,6 @@
 """Registration, order and execution of callbacks."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,9 @@ import torch
 from compat._console import say
 from compat._ledger import happened, used
 from compat._loop_state import state_of
+from compat.callbacks._given import advice, as_list, shown_class
 from compat.callbacks._hooks import code_of, has_hook, one_by_one, waiting_hooks
+from compat.callbacks._native import AnyCallback, check_package, is_native, split
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 
@@ -32,7 +34,7 @@ _POSITIONS = (
 )
 _SET_BY_BASE = ("execution_order", "device_idx_execution")
 
-Callbacks = Iterable[AbstractCallback] | AbstractCallback | None
+Callbacks = Iterable[AnyCallback] | AnyCallback | None
 
 
 class CallbacksHandler:
@@ -48,6 +50,8 @@ class CallbacksHandler:
         callbacks_cache: Callbacks that are registered with the next batch, before its own. Owned by the handler, as are
             the ``cbs_...`` lists.
         registered_cbs: The lists of all positions.
+        native_callbacks: Lightning's callbacks, in the order in which they were registered. They are no part of the
+            loop's own list: the Trainer runs them.
     """
 
     def __init__(self, train_loop_obj: "TrainLoop") -> None:
@@ -65,6 +69,7 @@ class CallbacksHandler:
         self.cbs_on_multiprocess_start: list[AbstractCallback] = []
         self.cbs_on_after_batch_prediction: list[AbstractCallback] = []
         self.registered_cbs: list[list[AbstractCallback]] = [getattr(self, f"cbs_{name}") for name in _POSITIONS]
+        self.native_callbacks: list[Any] = []
         self._idle_hooks: list[tuple[AbstractCallback, int]] = []
         self._switched_on = False
 
@@ -74,7 +79,7 @@ class CallbacksHandler:
         """Register callbacks, the cached ones first. If one of them will not do, none is registered.
 
         Args:
-            callbacks: A sequence of callbacks, a single one, or ``None``.
+            callbacks: A sequence of callbacks, old ones and Lightning's in any order, a single one, or ``None``.
             cache_callbacks: Only put them aside, to be registered with the next batch.
             print_callbacks: Print all registered callbacks afterwards.
 
@@ -83,21 +88,22 @@ class CallbacksHandler:
             InvalidArgumentError: A callback for a GPU that does not exist.
             MissingAttributeError: A callback without what the base constructor sets.
         """
-        given = _as_list(callbacks)
+        given = as_list(callbacks)
         # What is only put aside may be any sequence in the old library too.
         if isinstance(callbacks, AbstractCallback) or not (cache_callbacks or isinstance(callbacks, list | None)):
             state_of(self.train_loop_obj).quirks.met("Q09", f"callbacks is a {type(callbacks).__name__}")
         if cache_callbacks:
             self.callbacks_cache.extend(given)
             return
-        given = [*self.callbacks_cache, *given]
-        self.enforce_callbacks_quality(given)
+        given, native = split([*self.callbacks_cache, *given])
+        self.enforce_callbacks_quality([*given, *native])
         batch = [callback for callback in self._without_repeats(given) if self.should_enable_callback(callback)]
         with self._all_or_none():
             # All are given the loop before the first is listed, as in the old library: a registration hook sees the
             # callbacks of earlier batches only.
             registered = [self._registered(callback) for callback in batch]
         self.train_loop_obj.callbacks.extend(registered)
+        self._register_native(native)
         self.callbacks_cache = []
         _sort(self.train_loop_obj.callbacks)
         self.split_on_execution_position(registered)
@@ -106,6 +112,12 @@ class CallbacksHandler:
             self.train_loop_obj.grad_cb_used = True
         if print_callbacks:
             self.print_registered_callback_names()
+
+    def _register_native(self, callbacks: Iterable[Any]) -> None:
+        for callback in callbacks:
+            # One that an earlier fit was given goes on; Lightning would refuse to run it twice.
+            if all(callback is not known for known in self.native_callbacks):
+                self.native_callbacks.append(callback)
 
     @contextmanager
     def _all_or_none(self) -> Iterator[None]:
@@ -310,7 +322,7 @@ class CallbacksHandler:
             callbacks: All of them; others are not listed any more.
         """
         loop = self.train_loop_obj
-        loop.callbacks[:] = callbacks
+        loop.callbacks[:], self.native_callbacks = split(callbacks)
         self.callbacks_cache, self._idle_hooks = [], []
         for position_callbacks in self.registered_cbs:
             position_callbacks.clear()
@@ -333,9 +345,12 @@ class CallbacksHandler:
         """
         given: Iterable[Any] = callbacks
         for callback in given:
+            if is_native(callback):
+                self._check_native(callback)
+                continue
             if not isinstance(callback, AbstractCallback):
                 raise InvalidTypeError(
-                    f"Callback {callback} is not inherited from the AbstractCallback. {_advice(callback)}"
+                    f"Callback {callback} is not inherited from the AbstractCallback. {advice(callback)}"
                 )
             missing = [name for name in _SET_BY_BASE if not hasattr(callback, name)]
             if missing:
@@ -345,6 +360,16 @@ class CallbacksHandler:
                     f"AbstractCallback. Call super().__init__(callback_name) in {kind}.__init__."
                 )
             self._check_device(callback)
+
+    def _check_native(self, callback: Any) -> None:
+        check_package(callback)
+        trainer = state_of(self.train_loop_obj).trainer
+        is_new = all(callback is not known for known in self.native_callbacks)
+        if is_new and trainer is not None and trainer.training:
+            raise InvalidArgumentError(
+                f"{type(callback).__name__} is a callback of Lightning's, and comes while the Trainer runs, which takes"
+                " its callbacks when it starts. Pass it to fit, or register it before."
+            )
 
     def _check_device(self, callback: AbstractCallback) -> None:
         ranks, wanted = state_of(self.train_loop_obj).ranks, callback.device_idx_execution
@@ -363,6 +388,9 @@ class CallbacksHandler:
             f"At {title}:\n{self.print_callback_info(callbacks)}\n"
             for title, callbacks in zip(titles, self.registered_cbs, strict=True)
         ]
+        if self.native_callbacks:
+            names = "\n".join(f"\t{type(callback).__name__}" for callback in self.native_callbacks)
+            parts.append(f"Of Lightning:\n{names}\n")
         return "CALLBACKS\n" + "".join(parts)
 
     @staticmethod
@@ -376,7 +404,7 @@ class CallbacksHandler:
             The lines, joined.
         """
         return "\n".join(
-            f"\t{callback.callback_name}: {_shown_class(callback)}, execution_order: {callback.execution_order}"
+            f"\t{callback.callback_name}: {shown_class(callback)}, execution_order: {callback.execution_order}"
             for callback in callback_list
         )
 
@@ -406,42 +434,6 @@ class CallbacksHandler:
         if not found and isinstance(item, type) and any(isinstance(one, item) for one in self.train_loop_obj.callbacks):
             state_of(self.train_loop_obj).quirks.met("Q89", f"{item.__name__} is registered as a subclass only")
         return found
-
-
-def _as_list(callbacks: Any) -> list[Any]:
-    if callbacks is None:
-        return []
-    if isinstance(callbacks, AbstractCallback):
-        return [callbacks]
-    if isinstance(callbacks, Iterable) and not isinstance(callbacks, str | bytes | Mapping | type):
-        return list(callbacks)
-    raise InvalidTypeError(
-        f"callbacks={callbacks!r} is a {type(callbacks).__name__}. "
-        f"Pass a list of callbacks, a single one, or None. {_advice(callbacks)}"
-    )
-
-
-def _advice(given: Any) -> str:
-    """Say what a callback is, or that a class is not one yet.
-
-    Args:
-        given: What was passed for a callback.
-    """
-    if isinstance(given, type) and issubclass(given, AbstractCallback):
-        return f"This is the class: pass an instance, {given.__name__}(...)."
-    return "A callback is an instance of a subclass of AbstractCallback."
-
-
-def _shown_class(callback: AbstractCallback) -> str:
-    """Show the class of a callback, one of ours under the path that it has in the old library."""
-    # Here and not above: a program that prints no listing should not pay for reading the table.
-    from compat._surface import surface
-
-    kind = type(callback)
-    ours = f"{kind.__module__}.{kind.__qualname__}"
-    served = (row.old for row in surface().names.values() if row.ours == ours and not (row.versions or row.is_alias))
-    old = next(served, "")
-    return f"<class '{old}'>" if old else str(kind)
 
 
 def _sort(callbacks: list[AbstractCallback]) -> None:

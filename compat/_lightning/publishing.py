@@ -1,0 +1,110 @@
+"""The facade's history, published where native parts look: in the Trainer's metrics and in the loggers."""
+
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from compat.losses import MultiLoss
+
+if TYPE_CHECKING:
+    from compat.train_loop import TrainLoop
+
+__all__ = ["STEP_LOSS", "History", "log_step", "publish"]
+
+# What `self.log("accumulated_loss", on_step=True)` would make of the name.
+STEP_LOSS = "accumulated_loss_step"
+
+
+class History:
+    """What the history of a fit has got since it was looked at last.
+
+    Args:
+        loop: The facade.
+    """
+
+    def __init__(self, loop: "TrainLoop") -> None:
+        """Note what it holds already: an earlier fit has logged that."""
+        # The Trainer keeps this, and outlives the fit.
+        self._loop: Any = weakref.proxy(loop)
+        self._seen = _lengths(loop.train_history)
+
+    def publish(self, trainer: Trainer) -> None:
+        """Publish the last values as the Trainer's metrics, and send what is new to the loggers.
+
+        Args:
+            trainer: The Trainer.
+        """
+        history = self._loop.train_history
+        publish(trainer, history)
+        lengths = _lengths(history)
+        new = {key for key, length in lengths.items() if length != self._seen.get(key)}
+        self._seen = lengths
+        fresh = {str(key): value for key, value in _last_numbers(_records(history)).items() if key in new}
+        if fresh:
+            _log(trainer, self._loop, fresh)
+
+
+def publish(trainer: Trainer, history: Any) -> None:
+    """Publish the last value of each history entry as Lightning's metrics, in float64.
+
+    ``self.log`` would round to float32, and the metrics would no longer equal the history.
+
+    Args:
+        trainer: The Trainer.
+        history: The facade's history.
+    """
+    last = _last_numbers(_records(history))
+    metrics = {key: torch.tensor(value, dtype=torch.float64) for key, value in last.items()}
+    live: tuple[Any, ...] = (trainer.callback_metrics, trainer.logged_metrics)
+    for each in live:
+        each.update(metrics)
+    # Plain numbers, as a bar shows them.
+    shown: Any = trainer.progress_bar_metrics
+    shown.update(last)
+
+
+def log_step(trainer: Trainer, loop: "TrainLoop") -> None:
+    """Send the loss of the last batch to the loggers.
+
+    Args:
+        trainer: The Trainer.
+        loop: The facade.
+    """
+    loss = loop.loss_batch_accum[-1] if loop.loss_batch_accum else None
+    if isinstance(loss, MultiLoss):
+        values = {f"accumulated_loss_{name}_step": float(each) for name, each in loss.loss_dict.items()}
+    else:
+        values = {} if loss is None else {STEP_LOSS: float(loss)}
+    if values:
+        _log(trainer, loop, values)
+
+
+def _log(trainer: Trainer, loop: "TrainLoop", values: Mapping[str, float]) -> None:
+    # The facade's own count of batches: the same number that the Trainer logs at, and it goes on over fits.
+    for logger in trainer.loggers:
+        logger.log_metrics({**values, "epoch": loop.epoch}, step=loop.total_iteration_idx)
+        logger.save()
+
+
+def _records(history: Any) -> Iterable[tuple[Any, Any]]:
+    # The dict itself: the methods of the history may be overridden, and the old loop does not call them here.
+    records: Mapping[Any, Any] = getattr(history, "train_history", history)
+    return records.items()
+
+
+def _lengths(history: Any) -> dict[Any, int]:
+    return {key: len(values) for key, values in _records(history) if isinstance(values, list)}
+
+
+def _last_numbers(items: Iterable[tuple[Any, Any]]) -> dict[Any, float]:
+    last = {}
+    for key, values in items:
+        value = values[-1] if isinstance(values, list) and values else None
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, int | float):
+            last[key] = float(value)
+    return last
