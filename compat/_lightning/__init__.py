@@ -24,6 +24,12 @@ tally            what a fit counts once an epoch
 bridge           the event order; old callbacks <-> Lightning callbacks
 publishing       the history -> Lightning's metrics and loggers
 in_trainer       a TrainLoop in a Trainer of the user's own
+old_in_new       an old callback in a plain Trainer: the adapter
+old_events       ... who runs when
+old_state        ... what of it is in Lightning's checkpoints
+view             ... what stands for the TrainLoop
+borrowed         ... and what that borrows of the Trainer
+native_history   the old history for native code
 cadence          every reach into Lightning's loops
 strategies       where the model lives, and that it stays there; one process among several
 precision        names the precision and wraps nothing

@@ -82,7 +82,7 @@ def _own_loss(loss: Any, optimizer_idx: int) -> Any:
 
 
 def train_batch(loop: "TrainLoop", batch: Any, verbs: Verbs | None = None) -> bool:
-    """Train on one batch, in the old loop's order of events.
+    """Train on one batch, in the old loop's order of events, up to ``on_batch_end``.
 
     Args:
         loop: The facade.
@@ -110,8 +110,6 @@ def train_batch(loop: "TrainLoop", batch: Any, verbs: Verbs | None = None) -> bo
             loop.amp_scaler.update()
         if loop.num_optimizers > 1:
             steps.settle_leaked_gradients(loop)
-    if handler.cbs_on_batch_end:
-        handler.execute_batch_end()
     return updated
 
 

@@ -61,7 +61,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from compat._lightning.module import LoopModule
 from compat._lightning.needs import Need, OwnCallback
-from compat._lightning.publishing import History, log_step
+from compat._lightning.publishing import log_step
 
 __all__ = ["EpochEndBridge", "StepLosses", "TimedCheckpoints", "companions"]
 
@@ -73,19 +73,6 @@ class EpochEndBridge(OwnCallback):
     the last epoch's metrics.
     """
 
-    def __init__(self) -> None:
-        """Publish nothing yet."""
-        self._history: History | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what the history holds already.
-
-        Args:
-            trainer: The Trainer.
-            pl_module: The module.
-        """
-        self._history = History(cast("LoopModule", pl_module).loop)
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate, tell the old callbacks, publish the history, and decide whether the fit goes on.
 
@@ -94,8 +81,7 @@ class EpochEndBridge(OwnCallback):
             pl_module: The module.
         """
         cast("LoopModule", pl_module).end_epoch()
-        if self._history is not None:
-            self._history.publish(trainer)
+        cast("LoopModule", pl_module).publish()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Publish what the end of the training has added: the loss on the test set.
@@ -104,8 +90,7 @@ class EpochEndBridge(OwnCallback):
             trainer: The Trainer.
             pl_module: The module.
         """
-        if self._history is not None:
-            self._history.publish(trainer)
+        cast("LoopModule", pl_module).publish()
 
 
 class StepLosses(OwnCallback):

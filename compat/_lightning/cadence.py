@@ -225,6 +225,11 @@ class BatchFeed(_DataLoaderIterDataFetcher):
         self._batch, self._batch_idx = (None if self.ahead is self.END else self.ahead), self.fetched
         return self
 
+    @property
+    def last(self) -> Any:
+        """The batch that was trained last, or is about to be; ``None`` outside of the batches."""
+        return self._batch
+
     def _timed(self, fetch: Callable[[], Any]) -> Any:
         self._start_profiler()
         try:

@@ -11,11 +11,12 @@ from lightning.pytorch import LightningModule, Trainer
 from compat import _console
 from compat._distributed.gradients import share_buffers, unwrapped
 from compat._distributed.sharding import made_whole
+from compat._evaluation import batch_size as batch_samples
 from compat._evaluation import length_of
 from compat._lightning import cadence, course, limits, tally
 from compat._lightning.batch import Around, Verbs, train_batch
 from compat._lightning.needs import Cadence, cadence_of, note_parts
-from compat._lightning.publishing import publish
+from compat._lightning.publishing import History
 from compat._lightning.surroundings import Surroundings
 from compat.losses import MultiLoss, MultiOptimizer
 from compat.parallel import TTDataParallel
@@ -61,6 +62,7 @@ class LoopModule(LightningModule):
     Attributes:
         model: The user's model, without a wrapper for several devices.
         cadence: How the batches are dealt into steps, and why. Set by :meth:`attach`.
+        history: What the Trainer has not been told of yet. Set when the training starts.
     """
 
     def __init__(self, loop: "TrainLoop", surroundings: Surroundings | None) -> None:
@@ -71,6 +73,7 @@ class LoopModule(LightningModule):
         object.__setattr__(self, "_loop_reference", weakref.ref(loop))
         self.model = bare(loop.model)
         self.cadence = Cadence()
+        self.history: History | None = None
         self._is_evaluated = False
         self._feed: cadence.BatchFeed | None = None
         self._count: cadence.BatchCounter
@@ -101,7 +104,7 @@ class LoopModule(LightningModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process and this fit."""
-        gone = dict.fromkeys(("_loop_reference", "_surroundings", "_feed", "_count", "_verbs"))
+        gone = dict.fromkeys(("_loop_reference", "_surroundings", "history", "_feed", "_count", "_verbs"))
         return {**super().__getstate__(), **gone, "cadence": Cadence()}
 
     def attach(self, trainer: Trainer) -> None:
@@ -124,6 +127,19 @@ class LoopModule(LightningModule):
     def _evaluates(self, epoch: int) -> bool:
         every = course.auto_eval(self.loop)
         return isinstance(every, bool) or not epoch % every
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Log a value from a native hook; Lightning itself cannot tell the size of a batch that the step has taken.
+
+        Args:
+            name: Its name.
+            value: The value.
+            args: As in the base class.
+            kwargs: As in the base class; without a ``batch_size`` the value weighs as much as the last batch.
+        """
+        if kwargs.get("batch_size") is None:
+            kwargs["batch_size"] = 1 if self._feed is None else max(batch_samples(self._feed.last), 1)
+        super().log(name, value, *args, **kwargs)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Do nothing: the Trainer clears gradients when a fit starts, and the facade decides when that happens.
@@ -149,6 +165,7 @@ class LoopModule(LightningModule):
     def on_train_start(self) -> None:
         """Begin the training; only then are the epochs to run known."""
         loop = self.loop
+        self.history = History(loop)
         if self._surroundings is not None:
             self._surroundings.give_back()
         with self.carried():
@@ -220,6 +237,8 @@ class LoopModule(LightningModule):
     def _train_batches(self, feed: cadence.BatchFeed) -> None:
         loop, count, verbs, cuts = self.loop, self._count, self._verbs, self.cadence.cuts
         state, ranks = loop._compat, loop._compat.ranks
+        handler = loop.callbacks_handler
+        ends = handler.cbs_on_batch_end
         watched, last_batch = verbs is not None or is_watched(loop), state.target.last_batch
         batch, trained = feed.ahead, None
         count.begin_step()
@@ -233,6 +252,10 @@ class LoopModule(LightningModule):
                     ranks.at(f"batch {loop.iteration} of epoch {loop.epoch}", loop.total_iteration_idx + 1)
                 count.is_updated = train_batch(loop, batch, verbs)
                 count.updates += count.is_updated
+                if ends:
+                    # Counted before the hooks: one that raises ends a batch whose update has been made.
+                    count.flush()
+                    handler.execute_batch_end()
                 trained = batch
                 feed.ahead = batch = feed.END if loop.total_iteration_idx == last_batch else feed.fetch()
                 if cuts and any(cut(count) for cut in cuts):
@@ -257,7 +280,8 @@ class LoopModule(LightningModule):
             # As at the end of an epoch: Lightning has gradients off here, and its tensors are of no use in training.
             with torch.inference_mode(False), torch.enable_grad(), self.carried():
                 self.evaluate_epoch()
-            publish(self.trainer, self.loop.train_history)
+            if self.history is not None:
+                self.history.show(self.trainer)
 
     def on_validation_model_zero_grad(self) -> None:
         """Leave the gradients alone: the facade decides when they are cleared."""
@@ -288,6 +312,11 @@ class LoopModule(LightningModule):
             cadence.stop_after_this_epoch(self.trainer)
         elif self.loop.early_stop:
             self.trainer.should_stop = True
+
+    def publish(self) -> None:
+        """Publish what the history has got since the last time."""
+        if self.history is not None:
+            self.history.publish(self.trainer)
 
     def on_train_end(self) -> None:
         """End the training: the automatic test loss, then the old callbacks."""

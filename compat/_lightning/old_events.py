@@ -94,7 +94,7 @@ class OldCallbacks:
             if isinstance(callback, _PREDICTING):
                 view.check_predictions(f"predict, as {type(callback).__name__} does")
         view.callbacks_handler.register_callbacks(list(callbacks))
-        self._watching = _taken_off(view.callbacks) if view.lightning_module.automatic_optimization else []
+        self._watching = [callback for callback in view.callbacks if isinstance(callback, GradientStatsPrint)]
         if view.ddp_training_mode:
             view.callbacks_handler.execute_multiprocess_start()
         self._at_start = {id(callback): attributes_of(callback) for callback in view.callbacks}
@@ -155,6 +155,8 @@ class OldCallbacks:
         self._announced.add(index)
         if view.grad_cb_used:
             view.callbacks_handler.execute_gradient_update(index)
+        # Its own hook on the optimizer is too early in automatic optimization, where Lightning runs the backward pass
+        # inside the step: what it copied there is replaced.
         for callback in self._watching:
             callback._before_step(optimizer, (), {})
 
@@ -312,20 +314,6 @@ class OldCallbacks:
         for logger in trainer.loggers:
             logger.log_metrics({**inserted, "epoch": view.epoch}, step=max(step, 0))
             logger.save()
-
-
-def _taken_off(callbacks: Sequence[AbstractCallback]) -> list[GradientStatsPrint]:
-    """Take the hooks off the optimizers that callbacks run before steps.
-
-    In automatic optimization Lightning runs the backward pass inside the step, so these hooks come before it. The
-    callbacks keep the entries, and so do not put the hooks there again; :meth:`OldCallbacks.before_step` calls them
-    instead.
-    """
-    watching = [callback for callback in callbacks if isinstance(callback, GradientStatsPrint)]
-    for callback in watching:
-        for handle in callback._handles.values():
-            handle.remove()
-    return watching
 
 
 def _acts_on_gradients(callback: AbstractCallback) -> bool:

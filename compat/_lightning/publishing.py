@@ -12,7 +12,7 @@ from compat.losses import MultiLoss
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
 
-__all__ = ["STEP_LOSS", "History", "log_step", "publish"]
+__all__ = ["STEP_LOSS", "History", "log_step"]
 
 # What `self.log("accumulated_loss", on_step=True)` would make of the name.
 STEP_LOSS = "accumulated_loss_step"
@@ -26,44 +26,45 @@ class History:
     """
 
     def __init__(self, loop: "TrainLoop") -> None:
-        """Note what it holds already: an earlier fit has logged that."""
+        """Note what it holds already: an earlier fit has published that."""
         # The Trainer keeps this, and outlives the fit.
         self._loop: Any = weakref.proxy(loop)
-        self._seen = _lengths(loop.train_history)
+        self._shown = self._logged = _lengths(loop.train_history)
 
-    def publish(self, trainer: Trainer) -> None:
-        """Publish the last values as the Trainer's metrics, and send what is new to the loggers.
+    def show(self, trainer: Trainer) -> None:
+        """Put what is new into the Trainer's metrics, in float64: ``self.log`` would round to float32.
+
+        What is not new stays the tensor that it is, as in Lightning, so that nobody takes it for this epoch's.
 
         Args:
             trainer: The Trainer.
         """
+        new, self._shown = self._since(self._shown)
+        metrics = {key: torch.tensor(value, dtype=torch.float64) for key, value in new.items()}
+        live: tuple[Any, ...] = (trainer.callback_metrics, trainer.logged_metrics)
+        for each in live:
+            each.update(metrics)
+        # Plain numbers, as a bar shows them.
+        bar: Any = trainer.progress_bar_metrics
+        bar.update(new)
+
+    def publish(self, trainer: Trainer) -> None:
+        """Put what is new into the Trainer's metrics, and send it to the loggers.
+
+        Args:
+            trainer: The Trainer.
+        """
+        self.show(trainer)
+        new, self._logged = self._since(self._logged)
+        if new:
+            _log(trainer, self._loop, new)
+
+    def _since(self, before: Mapping[Any, int]) -> tuple[dict[Any, float], dict[Any, int]]:
+        """Return the last numbers of the entries that have grown, and how long all are by now."""
         history = self._loop.train_history
-        publish(trainer, history)
         lengths = _lengths(history)
-        new = {key for key, length in lengths.items() if length != self._seen.get(key)}
-        self._seen = lengths
-        fresh = {str(key): value for key, value in _last_numbers(_records(history)).items() if key in new}
-        if fresh:
-            _log(trainer, self._loop, fresh)
-
-
-def publish(trainer: Trainer, history: Any) -> None:
-    """Publish the last value of each history entry as Lightning's metrics, in float64.
-
-    ``self.log`` would round to float32, and the metrics would no longer equal the history.
-
-    Args:
-        trainer: The Trainer.
-        history: The facade's history.
-    """
-    last = _last_numbers(_records(history))
-    metrics = {key: torch.tensor(value, dtype=torch.float64) for key, value in last.items()}
-    live: tuple[Any, ...] = (trainer.callback_metrics, trainer.logged_metrics)
-    for each in live:
-        each.update(metrics)
-    # Plain numbers, as a bar shows them.
-    shown: Any = trainer.progress_bar_metrics
-    shown.update(last)
+        last = _last_numbers(_records(history))
+        return {key: value for key, value in last.items() if lengths.get(key) != before.get(key)}, lengths
 
 
 def log_step(trainer: Trainer, loop: "TrainLoop") -> None:

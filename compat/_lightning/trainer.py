@@ -1,6 +1,7 @@
 """From the plan to a Trainer, and one fit from its start to its end."""
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,19 @@ if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
 
 __all__ = ["Trainer", "build_trainer", "fit"]
+
+
+class LoopTrainer(Trainer):
+    """A Trainer that knows of the loop's windows when it is asked for the number of updates to come."""
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """The number of updates of all epochs; Lightning would count every batch, for it accumulates nothing here."""
+        module, epochs = self.lightning_module, self.max_epochs
+        batches = self.num_training_batches
+        if not isinstance(module, LoopModule) or epochs is None or batches == float("inf"):
+            return super().estimated_stepping_batches
+        return math.ceil(batches / module.loop.grad_accumulation) * epochs
 
 
 def build_trainer(plan: FitPlan) -> Trainer:
@@ -64,7 +78,7 @@ def build_trainer(plan: FitPlan) -> Trainer:
         "callbacks": [*companions(callbacks, asked.get("log_every_n_steps")), *callbacks],
         "plugins": [FacadePrecision(plan.precision), *_environment(plan), *plan.flags.plugins],
     }
-    trainer = Trainer(**{**defaults, **wanted, **asked, **ours})
+    trainer = LoopTrainer(**{**defaults, **wanted, **asked, **ours})
     # The old loop leaves the process's signal handlers alone.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     start_from_scratch(trainer)

@@ -9,8 +9,7 @@ from lightning.pytorch import Callback
 
 import compat
 from compat import MultiOptimizer
-from compat._lightning import bridge, publishing
-from compat.history import TrainingHistory
+from compat._lightning import bridge
 from tests.toys import GradientRecorder, Recorder, TwoHeads, batches, make_loop
 
 # What the docstring calls the old hooks, by the recorder's names for them.
@@ -143,17 +142,40 @@ def test_the_test_loss_is_among_the_metrics_when_the_fit_is_over() -> None:
     assert loop.trainer.callback_metrics["train_end_test_loss"].item() == loop.train_history["train_end_test_loss"][0]
 
 
-def test_publish_takes_numbers_and_leaves_the_rest() -> None:
-    class Shown:
-        callback_metrics: dict[str, Any] = {}
-        logged_metrics: dict[str, Any] = {}
-        progress_bar_metrics: dict[str, Any] = {}
+class Inserted(Recorder):
+    """Puts into the history what may be there."""
 
-    history = TrainingHistory()
-    for name, value in {"a": 0.1, "b": torch.tensor(2.5), "c": {"x": 1.0}, "d": "text", "e": torch.ones(2)}.items():
-        history.insert_single_result_into_history(name, value)
-    shown: Any = Shown()
-    publishing.publish(shown, history)
-    assert {name: value.item() for name, value in shown.callback_metrics.items()} == {"a": 0.1, "b": 2.5}
-    assert all(value.dtype is torch.float64 for value in shown.logged_metrics.values())
-    assert shown.progress_bar_metrics == {"a": 0.1, "b": 2.5}
+    def on_epoch_end(self) -> None:
+        """Insert, some of it in the first epoch only."""
+        values: dict[str, Any] = {"a": 0.1, "b": torch.tensor(2.5), "c": {"x": 1.0}, "d": "text", "e": torch.ones(2)}
+        for name, value in values.items():
+            if self.train_loop_obj.epoch == 0 or name == "a":
+                self.train_loop_obj.insert_metric_result_into_history(name, value)
+
+
+def test_numbers_are_published_and_the_rest_is_left() -> None:
+    loop = make_loop()
+    loop.fit(1, callbacks=[Inserted()])
+    assert loop.trainer is not None
+    metrics = loop.trainer.callback_metrics
+    own = metrics.keys() - {"loss", "accumulated_loss"}
+    assert {name: metrics[name].item() for name in own} == {"a": 0.1, "b": 2.5}
+    assert all(value.dtype is torch.float64 for value in loop.trainer.logged_metrics.values())
+    shown: Any = loop.trainer.progress_bar_metrics
+    assert shown == {name: value.item() for name, value in metrics.items()}
+    assert type(shown["a"]) is float
+
+
+def test_what_an_epoch_did_not_bring_stays_the_tensor_that_it_was() -> None:
+    class Keeps(Callback):
+        def __init__(self) -> None:
+            self.seen: list[dict[str, Any]] = []
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self.seen.append(dict(trainer.callback_metrics))
+
+    loop, keeps = make_loop(), Keeps()
+    loop.fit(2, callbacks=[Inserted(), keeps])
+    first, second = keeps.seen
+    assert second["b"] is first["b"]
+    assert second["a"] is not first["a"]

@@ -63,8 +63,8 @@ def test_counters_are_right_inside_the_epoch() -> None:
 
     look = Look()
     make_loop(train=batches(3)).fit(num_epochs=2, callbacks=[look])
-    # An update counts once its batch is over, as in Lightning's own cadence.
-    assert look.seen == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
+    # The batch's own update counts by then: an exception here comes after it.
+    assert look.seen == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)]
 
 
 def test_counters_are_right_when_a_batch_raises() -> None:

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import OnExceptionCheckpoint
 
 from compat import AbstractCallback
-from tests.toys import make_loop
+from tests.toys import batches, make_loop
 
 
 class InterruptHere(AbstractCallback):
@@ -139,3 +142,59 @@ def test_first_fit_of_a_process_leaves_pythons_generator_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+class Asks(Callback):
+    """Asks what a native part would ask, and logs what it would log."""
+
+    updates: int | float = 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Ask."""
+        self.updates = trainer.estimated_stepping_batches
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log with the weight of the batch, which nobody says."""
+        pl_module.log("own", float(batch_idx), on_step=True, on_epoch=True)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log without a batch."""
+        pl_module.log_dict({"late": 7.0})
+
+
+def test_native_callbacks_log_through_the_module_as_through_any_other() -> None:
+    sizes = (3, 1)
+    train = [(torch.ones(size, 3), torch.ones(size, 1)) for size in sizes]
+    loop, asks = make_loop(train=train, quirks={"Q19": "kept"}), Asks()
+    loop.fit(1, callbacks=[asks])
+    assert loop.trainer is not None
+    metrics = loop.trainer.callback_metrics
+    assert metrics["own_epoch"].item() == (0 * sizes[0] + 1 * sizes[1]) / sum(sizes)
+    assert metrics["own_step"].item() == 1
+    assert metrics["late"].item() == 7
+    assert metrics["loss"].item() == loop.train_history["loss"][-1]
+
+
+@pytest.mark.parametrize(("window", "updates"), [(1, 10), (3, 4), (5, 2)])
+def test_the_number_of_updates_to_come_knows_of_windows(window: int, updates: int) -> None:
+    loop, asks = make_loop(train=batches(5), quirks={"Q11": "kept"}), Asks()
+    loop.fit(2, callbacks=[asks], grad_accumulation=window)
+    assert loop.trainer is not None
+    assert asks.updates == loop.trainer.global_step == updates
+
+
+def test_a_file_of_an_earlier_exception_is_not_loaded_behind_the_loops_back(tmp_path: Path) -> None:
+    class Fails(AbstractCallback):
+        def on_batch_end(self) -> None:
+            if self.train_loop_obj.total_iteration_idx == 1:
+                raise ValueError("once")
+
+    loop = make_loop(train=batches(3))
+    with pytest.raises(ValueError, match="once"):
+        loop.fit(1, callbacks=[OnExceptionCheckpoint(tmp_path), Fails("fails")])
+    (saved,) = tmp_path.iterdir()
+    assert torch.load(saved, weights_only=True)["global_step"] == 2
+    fresh, reference = make_loop(train=batches(3)), make_loop(train=batches(3))
+    fresh.fit(1, callbacks=[OnExceptionCheckpoint(tmp_path)])
+    reference.fit(1)
+    assert fresh.train_history.train_history == reference.train_history.train_history
