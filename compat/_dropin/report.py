@@ -33,6 +33,7 @@ class Row:
         detail: What differs, what is kept, or why it is refused.
         count: How often the program asked for it, or how often it changed the outcome.
         places: The lines of the program that led to it.
+        is_of_lightning: Whether it is about parts of Lightning's that the program has put into a loop.
     """
 
     feature: str
@@ -41,6 +42,7 @@ class Row:
     detail: str
     count: int
     places: tuple[Place, ...]
+    is_of_lightning: bool = False
 
     def renamed(self, name: Callable[[str], str]) -> "Row":
         """Return the line with its files under other names."""
@@ -67,7 +69,8 @@ def _of_refusal(entry: Entry) -> Row:
 
 
 def _of_native(entry: Entry) -> Row:
-    return Row(entry.feature.rpartition(".")[2], entry.feature, NATIVE, entry.detail, entry.count, entry.places)
+    name = entry.feature.rpartition(".")[2]
+    return Row(name, entry.feature, NATIVE, entry.detail, entry.count, entry.places, is_of_lightning=True)
 
 
 def _of_name(entry: Entry) -> Row:
@@ -106,7 +109,11 @@ def table(found: Sequence[Row]) -> str:
     cells = [("feature", "how", "count", "first at")]
     cells += [(row.feature, row.how, str(row.count), _first(row)) for row in found]
     widths = [max(len(cell[column]) for cell in cells) for column in range(4)]
-    lines = [f"compat: {len(found)} feature{'s' * (len(found) != 1)} of AIToolbox used: {summary}"]
+    names = sum(not row.is_of_lightning for row in found)
+    # What they make of the training step has no path.
+    parts = sum(row.is_of_lightning and "." in row.old for row in found)
+    among = f" and {parts} part{'s' * (parts != 1)} of Lightning" if parts else ""
+    lines = [f"compat: {names} feature{'s' * (names != 1)} of AIToolbox{among} used: {summary}"]
     for feature, how, count, place in cells:
         line = f"  {feature:<{widths[0]}}  {how:<{widths[1]}}  {count:>{widths[2]}}  {place}"
         lines.append(line.rstrip())

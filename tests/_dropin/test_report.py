@@ -147,3 +147,23 @@ def test_silence(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("", "")
     assert (tmp_path / "out.json").exists()
     assert list(tmp_path.glob("*.unfinished")) == []
+
+
+def native(part: str, detail: str = "") -> Entry:
+    return Entry(part, "native", "", detail, 1, HERE)
+
+
+def test_parts_of_lightning_are_lines_of_their_own_and_say_what_they_make_of_the_step() -> None:
+    found = rows(
+        [
+            name("compat.train_loop.TrainLoop"),
+            native("lightning.pytorch.callbacks.early_stopping.EarlyStopping"),
+            native("__main__.Mine"),
+            native("training step", "every batch, for Mine.on_train_batch_end. It takes longer"),
+        ]
+    )
+    text = table(found)
+    assert text.startswith("compat: 1 feature of AIToolbox and 2 parts of Lightning used: 4 native Lightning\n")
+    assert "training step: every batch, for Mine.on_train_batch_end. It takes longer" in text
+    assert [row.feature for row in found[1:]] == ["EarlyStopping", "Mine", "training step"]
+    assert all(row.how == NATIVE for row in found)

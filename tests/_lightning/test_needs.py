@@ -10,6 +10,7 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
 
+from compat import _ledger
 from tests.toys import Recorder, batches, make_loop
 
 needs_averaging = pytest.mark.skipif(not hasattr(native, "EMAWeightAveraging"), reason="came with Lightning 2.6")
@@ -302,3 +303,26 @@ def test_progress_bars_of_lightning_take_the_place_of_our_own(capsys: pytest.Cap
     assert "Training: 100%" not in shown.err
     assert loop.lightning_module.cadence.reasons == ("TQDMProgressBar, which moves",)
     assert all((last + 1) % 3 == 0 or last == 6 for last in counts.steps)
+
+
+@pytest.fixture
+def watching() -> Any:
+    _ledger.watch()
+    yield
+    _ledger.unwatch()
+    _ledger.clear("native")
+
+
+@pytest.mark.usefixtures("watching")
+def test_the_report_names_the_parts_and_what_they_make_of_the_step(tmp_path: Path) -> None:
+    _ledger.clear("native")
+    steps_of(OnBatch(), native.EarlyStopping("val_loss"), lightning_args={"logger": CSVLogger(tmp_path)})
+    entries = {entry.feature.rpartition(".")[2]: entry for entry in _ledger.entries() if entry.kind == "native"}
+    assert entries.keys() == {"OnBatch", "Counts", "EarlyStopping", "CSVLogger", "training step"}
+    assert entries["training step"].detail.startswith("every batch, for OnBatch.on_train_batch_end.")
+    assert Path(entries["OnBatch"].places[0].file).name == Path(__file__).name
+    _ledger.clear("native")
+    steps_of(native.EarlyStopping("val_loss", check_on_train_epoch_end=False))
+    (loop,) = (entry for entry in _ledger.entries() if entry.feature == "validation loop")
+    assert "EarlyStopping(check_on_train_epoch_end=False)" in loop.detail
+    assert all(entry.feature != "training step" for entry in _ledger.entries())
