@@ -52,6 +52,7 @@ def running(loop: "TrainLoop") -> Iterator[None]:
     """
     state = loop._compat
     outer = (state.after_fit, state.target, state.sample_counts)
+    outer_engine = state.trainer, state.lightning_module
     try:
         with ExitStack() as state.after_fit:
             yield
@@ -59,6 +60,7 @@ def running(loop: "TrainLoop") -> Iterator[None]:
         state.after_fit = outer[0]
         if state.after_fit is not None:
             state.target, state.sample_counts = outer[1:]
+            state.trainer, state.lightning_module = outer_engine
 
 
 def among_others(loop: "TrainLoop") -> AbstractContextManager[None]:

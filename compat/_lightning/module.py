@@ -174,7 +174,7 @@ class LoopModule(LightningModule):
             course.keep_step(loop, "the first epoch")
             loop.callbacks_handler.check_gradient_hooks()
             start, stop = self.epochs_to_run()
-        self.model = bare(loop.model)
+        self._follow(loop)
         cadence.set_epoch_range(self.trainer, start, stop)
         self.continue_counts()
         if self.cadence.gradient_callbacks or self.cadence.is_profiled:
@@ -184,6 +184,13 @@ class LoopModule(LightningModule):
         """Return the first epoch of this fit, and the one to stop before."""
         start, stop = course.epochs_to_run(self.loop)
         return start, limits.epochs(self.loop, stop)
+
+    def _follow(self, loop: "TrainLoop") -> None:
+        """Take over the model and the optimizers that a hook may have put into the facade: checkpoints hold them."""
+        self.model = bare(loop.model)
+        optimizers = self.configure_optimizers() or []
+        if [id(each) for each in optimizers] != [id(each) for each in self.trainer.optimizers]:
+            self.trainer.optimizers = optimizers
 
     def continue_counts(self) -> None:
         """Let the Trainer count on from earlier fits."""
@@ -202,7 +209,7 @@ class LoopModule(LightningModule):
         loop = self.loop
         with self.carried():
             begin_epoch(loop, self.trainer.current_epoch)
-        self.model = bare(loop.model)
+        self._follow(loop)
         self._is_evaluated = False
         cadence.set_epoch_length(self.trainer, loop.train_loader)
         if self.cadence.validation:
@@ -240,7 +247,7 @@ class LoopModule(LightningModule):
         handler = loop.callbacks_handler
         ends = handler.cbs_on_batch_end
         watched, last_batch = verbs is not None or is_watched(loop), state.target.last_batch
-        batch, trained = feed.ahead, None
+        batch, trained, updates = feed.ahead, None, count.updates
         count.begin_step()
         try:
             while batch is not feed.END:
@@ -265,7 +272,7 @@ class LoopModule(LightningModule):
         finally:
             # Also when a batch raises: a checkpoint of the exception must hold the right counters.
             count.flush()
-            state.updates = self.trainer.global_step
+            state.updates += count.updates - updates
         count.end_step(is_last=batch is feed.END)
         feed.trained(trained, count.batches)
 

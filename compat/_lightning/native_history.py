@@ -143,6 +143,10 @@ class HistoryCallback(Callback):
         self._append(self._metrics.take(trainer))
         self._trainer = None
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take what the module logged when the training was over: a TrainLoop does so with the loss on its test set."""
+        self._append(self._metrics.take(trainer))
+
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember what was there before the test."""
         self._metrics.begin(trainer)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from compat._lightning.native_history import EpochMetrics, HistoryCallback
 from tests.both_worlds.plain_world import BATCHES, PlainModule, loaders, quietly, trainer_with
-from tests.toys import data_loader
+from tests.toys import batches, data_loader, make_loop
 
 Log = Callable[["Logging"], None]
 
@@ -234,3 +234,13 @@ def test_what_is_no_number_is_left_out() -> None:
     assert metrics.peek(trainer) == metrics.take(trainer) == {"one": 1.0, "plain": 2.0}
     assert metrics.take(trainer) == {}
     assert metrics.seen(trainer) == {"one": 1.0, "plain": 2.0}
+
+
+def test_in_a_train_loop_it_is_the_loops_own_history() -> None:
+    loop = make_loop(train=batches(3), validation=batches(2), test=batches(1), end_auto_eval=2, quirks={"Q01": "kept"})
+    history = HistoryCallback()
+    loop.fit(3, callbacks=[history])
+    assert history.history == loop.train_history.train_history
+    loop.fit(5)
+    assert history.history == loop.train_history.train_history
+    assert len(history.history["val_loss"]) < len(history.history["accumulated_loss"])

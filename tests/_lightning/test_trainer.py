@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import OnExceptionCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
 from compat import AbstractCallback
-from tests.toys import batches, make_loop
+from tests.toys import Linear, batches, make_loop
 
 
 class InterruptHere(AbstractCallback):
@@ -198,3 +198,37 @@ def test_a_file_of_an_earlier_exception_is_not_loaded_behind_the_loops_back(tmp_
     fresh.fit(1, callbacks=[OnExceptionCheckpoint(tmp_path)])
     reference.fit(1)
     assert fresh.train_history.train_history == reference.train_history.train_history
+
+
+class Nested(AbstractCallback):
+    """Trains the loop once more, inside of its own first epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Train."""
+        loop: Any = self.train_loop_obj
+        self.outer, self.on_epoch_end = loop.trainer, lambda: None  # type: ignore[method-assign]
+        loop.fit(1)
+        self.is_back = loop.trainer is self.outer
+
+
+def test_a_fit_inside_a_fit_gives_the_outer_trainer_back_and_counts_its_updates() -> None:
+    loop, nested = make_loop(train=batches(3), quirks={"Q88": "kept"}), Nested("nested")
+    loop.fit(2, callbacks=[nested])
+    assert nested.is_back
+    assert loop.trainer is nested.outer
+    assert loop._compat.updates == loop.total_iteration_idx + 1 == 9
+
+
+def test_checkpoints_hold_the_optimizer_and_the_model_that_a_hook_has_put_in(tmp_path: Path) -> None:
+    class Swaps(AbstractCallback):
+        def on_train_begin(self) -> None:
+            loop: Any = self.train_loop_obj
+            loop.model = Linear()
+            loop.optimizer = torch.optim.Adam(loop.model.parameters(), lr=0.125)
+
+    loop = make_loop(train=batches(3))
+    loop.fit(1, callbacks=[Swaps("swaps"), ModelCheckpoint(tmp_path)])
+    (path,) = tmp_path.iterdir()
+    saved = torch.load(path, weights_only=True)
+    assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == 0.125
+    assert saved["state_dict"]["model.layer.weight"].equal(loop.model.layer.weight)
