@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.bench.cadences import available
 from tests.bench.tasks import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -41,19 +42,9 @@ def steps(model: str, reference: str | None, size: list[str]) -> None:
         reference: The interpreter of the old library's environment.
         size: Further arguments of the worker.
     """
-    here = ask(
-        sys.executable,
-        "steps",
-        "bare loop",
-        "bare, mean loss",
-        "this package",
-        "plain Lightning",
-        "--model",
-        model,
-        *size,
-    )
-    ratios = {name: _ratio(turns, here["bare loop"]) for name, turns in here.items()}
-    set_up = {name: statistics.median(turn[1] for turn in turns) for name, turns in here.items()}
+    names = ("bare loop", "bare, mean loss", "this package", "plain Lightning")
+    here = ask(sys.executable, "steps", *names, "--model", model, *size)
+    ratios, set_up = _medians(here)
     if reference is not None:
         there = ask(reference, "steps", "bare loop", "old library", "--model", model, *size)
         ratios["old library"] = _ratio(there["old library"], there["bare loop"])
@@ -65,6 +56,31 @@ def steps(model: str, reference: str | None, size: list[str]) -> None:
         target = TARGETS.get(name, "") if model == "tiny MLP" else ""
         row = f"  {name:<16} {bare * ratio:>10.1f} {ratio:>10.2f} {ours / ratio:>13.2f} {set_up[name] * 1e3:>13.1f}"
         print(f"{row}   {target}".rstrip())
+
+
+def cadences(model: str, size: list[str]) -> None:
+    """Print the median time of a step with native parts attached, and its ratio to that of the bare loop.
+
+    Args:
+        model: A key of ``MODELS``.
+        size: Further arguments of the worker.
+    """
+    here = ask(sys.executable, "steps", "bare loop", *available(), "plain Lightning", "--model", model, *size)
+    ratios, set_up = _medians(here)
+    bare = statistics.median(turn[0] for turn in here["bare loop"]) * 1e6
+    lean = ratios["whole epochs"]
+    print(f"\n{model:<20} {'us a step':>10} {'over bare':>10} {'us more than whole epochs':>27} {'ms of set-up':>13}")
+    for name, ratio in ratios.items():
+        print(
+            f"  {name:<18} {bare * ratio:>10.1f} {ratio:>10.2f} {bare * (ratio - lean):>27.1f}"
+            f" {set_up[name] * 1e3:>13.1f}"
+        )
+
+
+def _medians(measured: dict[str, list[list[float]]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return by runner the median ratio to the bare loop, and the median seconds of set-up."""
+    ratios = {name: _ratio(turns, measured["bare loop"]) for name, turns in measured.items()}
+    return ratios, {name: statistics.median(turn[1] for turn in turns) for name, turns in measured.items()}
 
 
 def _ratio(turns: list[list[float]], bare: list[list[float]]) -> float:
@@ -84,6 +100,9 @@ def main() -> None:
     print("The bare loop keeps no losses; `bare, mean loss` keeps the mean of an epoch, as a history needs it.")
     for model in MODELS:
         steps(model, options.reference, size)
+    print("\nWith native parts attached, which cut the epoch into shorter steps of Lightning")
+    for model in MODELS:
+        cadences(model, size)
     print("\nPeak memory that a prediction pass adds: 200,000 rows of 256 numbers, 195 MiB")
     print(f"  this package {statistics.median(ask(sys.executable, 'memory', 'compat') for _ in range(3)):7.0f} MiB")
     if options.reference:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-__all__ = ["MODELS", "RUNNERS", "Task", "make_task"]
+__all__ = ["MODELS", "RUNNERS", "Task", "make_task", "old_style_loop", "timed"]
 
 
 @dataclass
@@ -78,7 +78,12 @@ class Network(nn.Module):
         return self.network(inputs)
 
 
-def _timed(run: Callable[[], Any]) -> float:
+def timed(run: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes.
+
+    Args:
+        run: What to call.
+    """
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
@@ -97,7 +102,7 @@ def bare(task: Task, epochs: int) -> float:
                 task.optimizer.step()
                 task.optimizer.zero_grad()
 
-    return _timed(run)
+    return timed(run)
 
 
 def bare_with_losses(task: Task, epochs: int) -> float:
@@ -117,10 +122,19 @@ def bare_with_losses(task: Task, epochs: int) -> float:
                 task.optimizer.zero_grad()
             history.append(torch.stack(losses).double().mean().item())
 
-    return _timed(run)
+    return timed(run)
 
 
-def _old_style(task: Task, epochs: int, basic_model: type, train_loop: type) -> float:
+def old_style_loop(task: Task, basic_model: type, train_loop: type, **options: Any) -> Any:
+    """Make a loop as a user of the old library writes it.
+
+    Args:
+        task: What to train.
+        basic_model: ``TTBasicModel`` of one of the two libraries.
+        train_loop: ``TrainLoop`` of the same one.
+        options: Further arguments of the loop.
+    """
+
     class Model(basic_model):  # type: ignore[misc]  # the base comes from one of two libraries
         def __init__(self) -> None:
             super().__init__()
@@ -129,8 +143,13 @@ def _old_style(task: Task, epochs: int, basic_model: type, train_loop: type) -> 
         def forward(self, inputs: torch.Tensor) -> Any:
             return self.network(inputs)
 
-    loop = train_loop(Model(), task.loader, None, None, task.optimizer, nn.CrossEntropyLoss(), end_auto_eval=False)
-    return _timed(lambda: loop.fit(num_epochs=epochs))
+    criterion = nn.CrossEntropyLoss()
+    return train_loop(Model(), task.loader, None, None, task.optimizer, criterion, end_auto_eval=False, **options)
+
+
+def _old_style(task: Task, epochs: int, basic_model: type, train_loop: type) -> float:
+    loop = old_style_loop(task, basic_model, train_loop)
+    return timed(lambda: loop.fit(num_epochs=epochs))
 
 
 def this_package(task: Task, epochs: int) -> float:
@@ -173,7 +192,7 @@ def lightning(task: Task, epochs: int) -> float:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    return _timed(lambda: trainer.fit(Module(), task.loader))
+    return timed(lambda: trainer.fit(Module(), task.loader))
 
 
 RUNNERS: dict[str, Callable[[Task, int], float]] = {

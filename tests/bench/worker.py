@@ -19,7 +19,7 @@ def steps(names: list[str], model: str, rounds: int, batches: int, epochs: int) 
     what the single epoch takes beyond its steps is what a ``fit`` costs before it trains.
 
     Args:
-        names: Keys of ``RUNNERS``.
+        names: Keys of ``RUNNERS`` of the tasks and of the cadences.
         model: A key of ``MODELS``.
         rounds: Turns of each.
         batches: Batches of an epoch.
@@ -30,14 +30,16 @@ def steps(names: list[str], model: str, rounds: int, batches: int, epochs: int) 
     """
     import torch
 
+    from tests.bench import cadences
     from tests.bench.tasks import RUNNERS, make_task
 
     torch.set_num_threads(1)
+    runners = RUNNERS | cadences.RUNNERS
     measured: dict[str, list[list[float]]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
-            one = RUNNERS[name](make_task(model, batches), 1)
-            several = RUNNERS[name](make_task(model, batches), 1 + epochs)
+            one = runners[name](make_task(model, batches), 1)
+            several = runners[name](make_task(model, batches), 1 + epochs)
             step = (several - one) / (batches * epochs)
             if turn:
                 measured[name].append([step, one - step * batches])
