@@ -163,7 +163,7 @@ def companions(callbacks: Sequence[Callback], log_every_n_steps: int | None) -> 
     Returns:
         The bridge, which has to come first, and what the others need.
     """
-    timed = [each for each in callbacks if isinstance(each, ModelCheckpoint) and each._train_time_interval]
+    timed = [each for each in callbacks if isinstance(each, ModelCheckpoint) and each._train_time_interval is not None]
     return [
         EpochEndBridge(),
         *([StepLosses(log_every_n_steps)] if log_every_n_steps else []),

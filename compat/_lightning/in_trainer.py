@@ -340,6 +340,10 @@ def _limit(loop: "TrainLoop", trainer: Trainer, visit: ExitStack) -> None:
         state.flags = outer
 
     visit.callback(undo)
+    if isinstance(train, float):
+        # Lightning would take its share of the shorter loader once more.
+        visit.callback(setattr, trainer, "limit_train_batches", train)
+        asked.limit_train_batches = 1.0
 
 
 def _trainer_problems(trainer: Trainer, loop: "TrainLoop") -> list[CompatError]:

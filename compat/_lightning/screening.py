@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from compat import _ledger
 from compat._lightning.needs import overrides
 from compat._lightning.old_in_new import OldCallbackAdapter
+from compat.callbacks._native import check_package
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def problems_of(callbacks: Sequence[Callback], loop: "TrainLoop", has_logger: bo
     flags = loop._compat.flags
     problems: list[CompatError] = []
     for callback in callbacks:
+        problems += _package_problems(callback)
         problems += _refusals(callback)
         problems += _adapter_problems(callback)
         problems += [] if has_logger else _missing_logger(callback)
@@ -101,6 +103,14 @@ def _refusals(callback: Callback) -> list[CompatError]:
             RefusedError(f"{_named(callback, kind)} is not served in a TrainLoop. {said.why}. {said.instead}.")
         )
     return found
+
+
+def _package_problems(callback: Callback) -> list[CompatError]:
+    try:
+        check_package(callback)
+    except CompatError as problem:
+        return [problem]
+    return []
 
 
 def _adapter_problems(callback: Callback) -> list[CompatError]:
