@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "migration_guide/README.md", "migration_guide/processes.md")
+DOCUMENTS = (
+    "README.md",
+    "migration_guide/README.md",
+    "migration_guide/both_worlds.md",
+    "migration_guide/native_parts.md",
+    "migration_guide/processes.md",
+)
 EXAMPLES = ROOT / "migration_guide" / "examples"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -11,6 +11,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "migration_guide" / "examples"
 # In the old library its processes step one copy of the weights, in no fixed order (Q52).
 RACING = "digits_processes.py"
+# Has parts that the old library does not take.
+MIXED = "digits_both_worlds.py"
 
 
 def run(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -110,13 +112,31 @@ def test_digits_processes(tmp_path: Path) -> None:
     assert run(RACING, tmp_path).stdout == done.stdout, "the same every time"
 
 
+def test_digits_both_worlds(tmp_path: Path) -> None:
+    done = run(MIXED, tmp_path)
+    line = r"^epoch (\d+): validation loss ([\d.]+), accuracy ([\d.]+)$"
+    epochs = re.findall(line, done.stdout, re.MULTILINE)
+    assert [int(epoch) for epoch, _, _ in epochs] == list(range(len(epochs)))
+    losses, accuracies = ([float(row[column]) for row in epochs] for column in (1, 2))
+    # Lightning's early stopping, as it counts: the second epoch in a row without a new best ends the run.
+    assert len(epochs) < 20
+    assert losses.index(min(losses)) == len(losses) - 3
+    # The old callback's accuracy, in Lightning's checkpoint.
+    assert number("best accuracy", done.stdout) == max(accuracies)
+    assert number("test accuracy", done.stdout) > 0.93
+    # What the logger wrote is what the loop printed.
+    printed = [float(loss) for loss in re.findall(r"^VAL LOSS: ([\d.]+)$", done.stdout, re.MULTILINE)]
+    assert losses == [round(loss, 4) for loss in printed]
+    assert set(re.findall(r"(\w*Warning: \w+)", done.stderr)) == {"QuirkWarning: Q18", "QuirkWarning: Q19"}
+
+
 def test_control_a_failing_program_is_seen(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No such file"):
         run("no_such_program.py", tmp_path)
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", sorted({path.name for path in EXAMPLES.glob("*.py")} - {RACING}))
+@pytest.mark.parametrize("name", sorted({path.name for path in EXAMPLES.glob("*.py")} - {RACING, MIXED}))
 def test_prints_what_it_prints_on_the_old_library(name: str, tmp_path: Path, reference_python: Path) -> None:
     """To the last digit; but for the names of the two losses, which are right here (Q41)."""
     program = (EXAMPLES / name).read_text(encoding="utf-8")
