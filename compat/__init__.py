@@ -21,6 +21,9 @@ How a call travels::
       evaluate_*, predict_*  ->  _evaluation.py   one pass over a loader; never a Trainer inside fit
       <- model, history, predictions
 
+    as_lightning_module(loop)        ->  _lightning/in_trainer.py   the same module in a Trainer of the user's own
+    as_lightning_callback(callback)  ->  _lightning/old_in_new.py   an old callback in a plain Trainer
+
 The facade owns what the old API documents: ``epoch``, ``iteration``, ``total_iteration_idx``, ``early_stop``,
 ``train_history``, ``prediction_store``, ``message_service``, ``amp_scaler``. The Trainer owns devices, processes, the
 cadence of the data, native callbacks and loggers. Nothing is owned twice.
