@@ -18,6 +18,7 @@ import pytest
 
 from compat import MessageHandling
 from compat._surface import Member, Module, parse, resolve, surface
+from tests._dropin.processes import has_package
 
 FOLDER = Path(__file__).with_name("facts")
 OLDER: dict[str, Any] = json.loads(FOLDER.joinpath("older_versions.json").read_text(encoding="utf-8"))
@@ -149,7 +150,7 @@ def test_control_an_incomplete_module_is_reported(fields: str, problem: str) -> 
 def test_what_an_optional_package_gave_away_is_in_it() -> None:
     """In a process of its own: such packages set environment variables when they are imported."""
     held = {path.partition(" as ")[0] for module in MODULES.values() for path in module.holds}
-    paths = sorted(path for path in held if is_optional(path) and find_spec(path.partition(".")[0]))
+    paths = sorted(path for path in held if is_optional(path) and has_package(path))
     assert "sklearn.metrics._classification.accuracy_score" in paths
     paths = [path for path in paths if not path.startswith("torch.") or find_spec("tensorboard")]
     program = "import sys; from compat._surface import resolve\nfor path in sys.argv[1:]: resolve(path)"

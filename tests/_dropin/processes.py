@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -25,3 +26,16 @@ def run(
         check=False,
         timeout=seconds,
     )
+
+
+def has_package(path: str) -> bool:
+    """Tell whether the package of a path is there; of one like ``google`` only a part of it may be.
+
+    Args:
+        path: A dotted path.
+    """
+    top, _, rest = path.partition(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is not None or not rest:
+        return spec is not None
+    return find_spec(f"{top}.{rest.partition('.')[0]}") is not None

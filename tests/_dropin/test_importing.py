@@ -27,7 +27,7 @@ from compat.exceptions import (
     RefusedImportError,
     UnknownNameError,
 )
-from tests._dropin.processes import PLAIN, SERVED, run
+from tests._dropin.processes import PLAIN, SERVED, has_package, run
 
 # It sets variables when it is first imported, which would look like something left behind by a test.
 importlib.import_module("sklearn.metrics")
@@ -76,7 +76,7 @@ def answers(module: ModuleType, name: str) -> bool:
         return True
     # What it imported from elsewhere is there if that is: boto3, seaborn and their like are not installed.
     path = layout()[module.__name__].foreign.get(name, "")
-    return (bool(path) and find_spec(path.split(".")[0]) is None) or path.startswith("torch.utils.tensorboard")
+    return (bool(path) and not has_package(path)) or path.startswith("torch.utils.tensorboard")
 
 
 @pytest.mark.usefixtures("installed")
