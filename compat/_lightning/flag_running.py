@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError
+from compat.callbacks._native import check_native, is_native, package_of_class
+from compat.callbacks.abstract import AbstractCallback
+from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError, raise_problems
 
 __all__ = ["RUNNING", "combination_problems", "read_callbacks", "read_plugins", "read_running"]
 
@@ -113,19 +115,29 @@ def _directory(name: str, value: Any) -> Any:
 def _duration(name: str, value: Any) -> Any:
     shown = _shown(name, value)
     allowed = "Use a datetime.timedelta, its arguments as a dict such as {'minutes': 5}, or text as 'DD:HH:MM:SS'."
-    if isinstance(value, str):
-        if not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip()):
-            raise InvalidArgumentError(f"{shown} is no duration. {allowed}")
-        return value
-    if isinstance(value, Mapping):
-        try:
-            timedelta(**value)
-        except TypeError as error:
-            raise InvalidArgumentError(f"{shown} is no duration: {error}. {allowed}") from error
-        return dict(value)
-    if not isinstance(value, timedelta):
+    if not isinstance(value, str | Mapping | timedelta):
         raise InvalidTypeError(f"{shown} is a {_kind(value)}. {allowed}")
-    return value
+    try:
+        duration = _timedelta(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgumentError(f"{shown} is no duration: {error}. {allowed}") from error
+    if duration < timedelta():
+        raise InvalidArgumentError(f"{shown} is below 0. {allowed}")
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _timedelta(value: "str | Mapping[str, Any] | timedelta") -> timedelta:
+    """Read a duration as Lightning does; what cannot be read is one of Python's own errors."""
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        if not value:
+            raise ValueError("it is empty")
+        return timedelta(**value)
+    if not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip()):
+        raise ValueError("the text has another form")
+    days, hours, minutes, seconds = map(int, value.split(":"))
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _logger(name: str, value: Any) -> Any:
@@ -216,12 +228,40 @@ def read_plugins(value: Any) -> tuple[Any, ...]:
 
 
 def read_callbacks(value: Any) -> tuple[Any, ...]:
-    """Read ``callbacks``; what is in it is checked where ``fit`` registers it.
+    """Read ``callbacks``; which of Lightning's will not do in a loop is found where ``fit`` looks at all of them.
 
     Args:
-        value: A callback, or a list of callbacks.
+        value: A callback of Lightning's, or a list or tuple of them.
+
+    Returns:
+        The callbacks.
+
+    Raises:
+        InvalidTypeError: Something else, or something else among them.
     """
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
+    callbacks = tuple(value) if isinstance(value, list | tuple) else (value,)
+    raise_problems(problem for each in callbacks if (problem := _callback_problem(each)) is not None)
+    return callbacks
+
+
+def _callback_problem(given: Any) -> CompatError | None:
+    shown = "lightning_args={'callbacks': ...} has"
+    if is_native(given):
+        try:
+            check_native(given)
+        except CompatError as problem:
+            return problem
+        return None
+    if isinstance(given, type) and (issubclass(given, AbstractCallback) or package_of_class(given)):
+        return InvalidTypeError(f"{shown} the class {given.__name__}. Pass an instance, {given.__name__}(...).")
+    if isinstance(given, AbstractCallback):
+        return InvalidTypeError(
+            f"{shown} the {_kind(given)}, a callback of the old kind, which the loop runs and not the Trainer. Pass it"
+            " to fit(callbacks=[...])."
+        )
+    return InvalidTypeError(
+        f"{shown} {given!r}, a {_kind(given)}. Use a list of callbacks of lightning.pytorch, or a single one."
+    )
 
 
 # What a fit for raw speed takes none of.
@@ -254,10 +294,12 @@ def combination_problems(given: Mapping[str, Any], callbacks: tuple[Any, ...]) -
         ]
     for name, (kind, what) in _SWITCHED_OFF.items():
         found = [each for each in callbacks if is_of(each, f"{_LIGHTNING}.callbacks", kind)]
-        if given.get(name) is False and found:
+        # For raw speed both kinds are off.
+        by = name if given.get(name) is False else "barebones" if given.get("barebones") else None
+        if by is not None and found:
             problems.append(
                 InvalidArgumentError(
-                    f"{_shown(name, False)} contradicts the {_kind(found[0])} in 'callbacks', {what}. Leave one of"
+                    f"{_shown(by, given[by])} contradicts the {_kind(found[0])} in 'callbacks', {what}. Leave one of"
                     " them out."
                 )
             )

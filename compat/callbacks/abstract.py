@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["AbstractCallback"]
 
 
+# What a Trainer asks its callbacks for first.
+_OF_LIGHTNING = ("on_exception", "on_fit_start", "setup", "state_dict", "state_key", "teardown")
+
+
 class AbstractCallback:
     """A callback: override the hooks you need.
 
@@ -34,6 +38,18 @@ class AbstractCallback:
         self.train_loop_obj: TrainLoop = None  # type: ignore[assignment]
         self.message_service: MessageService = None  # type: ignore[assignment]
         self.device_idx_execution = device_idx_execution
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to do where Lightning looks for a hook of its own: in a Trainer that was given this callback."""
+            hint = ""
+            if name in _OF_LIGHTNING:
+                hint = (
+                    ". It is a callback of the old kind: a plain Trainer takes it as"
+                    f" compat.as_lightning_callback({type(self).__name__}(...))"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def register_train_loop_object(self, train_loop_obj: "TrainLoop") -> "AbstractCallback":
         """Take the training loop, and run :meth:`on_train_loop_registration`.

@@ -11,7 +11,7 @@ from compat._ledger import happened, used
 from compat._loop_state import state_of
 from compat.callbacks._given import advice, as_list, shown_class
 from compat.callbacks._hooks import code_of, has_hook, one_by_one, waiting_hooks
-from compat.callbacks._native import AnyCallback, check_package, is_native, split
+from compat.callbacks._native import AnyCallback, check_native, is_native, split, superseded
 from compat.callbacks.abstract import AbstractCallback
 from compat.exceptions import InvalidArgumentError, InvalidTypeError, MissingAttributeError
 
@@ -51,7 +51,9 @@ class CallbacksHandler:
             the ``cbs_...`` lists.
         registered_cbs: The lists of all positions.
         native_callbacks: Lightning's callbacks, in the order in which they were registered. They are no part of the
-            loop's own list: the Trainer runs them.
+            loop's own list: the Trainer runs them. They stay for later fits, but for two: one that gives way to a newer
+            one of its kind (a second progress bar, or what has the same ``state_key``), and those that a fit brought
+            which failed before its first epoch was over. Take one out of this list to drop it.
     """
 
     def __init__(self, train_loop_obj: "TrainLoop") -> None:
@@ -113,22 +115,24 @@ class CallbacksHandler:
         if print_callbacks:
             self.print_registered_callback_names()
 
-    def _register_native(self, callbacks: Iterable[Any]) -> None:
-        for callback in callbacks:
-            # One that an earlier fit was given goes on; Lightning would refuse to run it twice.
-            if all(callback is not known for known in self.native_callbacks):
-                self.native_callbacks.append(callback)
+    def _register_native(self, callbacks: Sequence[Any]) -> None:
+        gone = {id(each) for each in superseded(state_of(self.train_loop_obj).native_of_fits, callbacks)}
+        everyone = [each for each in [*self.native_callbacks, *callbacks] if id(each) not in gone]
+        # One that an earlier fit was given goes on; Lightning would refuse to run it twice.
+        self.native_callbacks[:] = {id(each): each for each in everyone}.values()
 
     @contextmanager
     def _all_or_none(self) -> Iterator[None]:
-        """Take back what was registered if one callback's registration fails."""
-        loop = self.train_loop_obj
-        callbacks, grad_cb_used = list(loop.callbacks), loop.grad_cb_used
+        """Take back what was registered meanwhile if something fails."""
+        loop, grad_cb_used = self.train_loop_obj, self.train_loop_obj.grad_cb_used
+        lists = [loop.callbacks, *self.registered_cbs, self.native_callbacks]
+        before, cached, idle = [list(each) for each in lists], self.callbacks_cache, self._idle_hooks[:]
         try:
             yield
         except BaseException:
-            loop.callbacks[:] = callbacks
-            loop.grad_cb_used = grad_cb_used
+            for each, content in zip(lists, before, strict=True):
+                each[:] = content
+            loop.grad_cb_used, self.callbacks_cache, self._idle_hooks = grad_cb_used, cached, idle
             raise
 
     def _without_repeats(self, callbacks: list[AbstractCallback]) -> list[AbstractCallback]:
@@ -323,6 +327,7 @@ class CallbacksHandler:
         """
         loop = self.train_loop_obj
         loop.callbacks[:], self.native_callbacks = split(callbacks)
+        state_of(loop).native_of_fits = self.native_callbacks[:]
         self.callbacks_cache, self._idle_hooks = [], []
         for position_callbacks in self.registered_cbs:
             position_callbacks.clear()
@@ -362,7 +367,7 @@ class CallbacksHandler:
             self._check_device(callback)
 
     def _check_native(self, callback: Any) -> None:
-        check_package(callback)
+        check_native(callback)
         trainer = state_of(self.train_loop_obj).trainer
         is_new = all(callback is not known for known in self.native_callbacks)
         if is_new and trainer is not None and trainer.training:

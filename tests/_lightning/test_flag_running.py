@@ -20,7 +20,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from compat._lightning.flag_running import RUNNING
 from compat._lightning.flags import read_flags
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError
-from tests.toys import Linear, batches, make_loop, on
+from tests.toys import Linear, Recorder, batches, make_loop, on
 
 
 def fitted(lightning_args: dict[str, Any], epochs: int = 2, callbacks: Any = (), **options: Any) -> Any:
@@ -77,7 +77,14 @@ def test_an_iterable_of_loggers_becomes_a_list_that_can_be_read_twice() -> None:
         ({"profiler": "fast"}, InvalidArgumentError, "'fast'} is no profiler. Use 'simple', 'advanced' or 'pytorch'"),
         ({"profiler": "xla"}, RefusedError, "'xla'} is not served: the loop trains on the CPU and on CUDA"),
         ({"profiler": LOGGER}, InvalidTypeError, r"CSVLogger\(...\)} is a CSVLogger. Use 'simple'"),
-        ({"max_time": "12 hours"}, InvalidArgumentError, "'12 hours'} is no duration. Use a datetime.timedelta"),
+        ({"max_time": "12 hours"}, InvalidArgumentError, "'12 hours'} is no duration: the text has another"),
+        ({"max_time": "9999999999:00:00:00"}, InvalidArgumentError, "is no duration: .*Use a datetime.timedelta"),
+        ({"max_time": {"seconds": float("nan")}}, InvalidArgumentError, "'seconds': nan}} is no duration: .*Use a"),
+        ({"max_time": {"days": 10**12}}, InvalidArgumentError, "is no duration: .*Use a datetime.timedelta"),
+        ({"max_time": {"days": float("inf")}}, InvalidArgumentError, "is no duration: .*Use a datetime.timedelta"),
+        ({"max_time": {"seconds": -1}}, InvalidArgumentError, "'seconds': -1}} is below 0. Use a datetime.timedelta"),
+        ({"max_time": timedelta(days=-1)}, InvalidArgumentError, "is below 0. Use a datetime.timedelta"),
+        ({"max_time": {}}, InvalidArgumentError, "'max_time': {}} is no duration: it is empty. Use"),
         ({"max_time": {"moons": 1}}, InvalidArgumentError, "is no duration: .*moons.*such as {'minutes': 5}"),
         ({"max_time": 60}, InvalidTypeError, "60} is a int. Use a datetime.timedelta"),
         ({"min_epochs": -1}, InvalidArgumentError, "-1} is below 0. Use a whole number, 0 or more."),
@@ -92,6 +99,15 @@ def test_an_iterable_of_loggers_becomes_a_list_that_can_be_read_twice() -> None:
         ({"plugins": [LightningEnvironment()]}, RefusedError, "for several processes gpu_mode='ddp'"),
         ({"plugins": "x"}, RefusedError, "'plugins': 'x'} is not served"),
         ({"plugins": 3}, InvalidTypeError, "'plugins': int} is no plugin. Use a CheckpointIO"),
+        ({"callbacks": EarlyStopping}, InvalidTypeError, "the class EarlyStopping. Pass an instance, EarlyStopping"),
+        ({"callbacks": [Recorder]}, InvalidTypeError, "the class Recorder. Pass an instance, Recorder"),
+        ({"callbacks": Recorder()}, InvalidTypeError, r"a callback of the old kind.*Pass it to fit\(callbacks="),
+        ({"callbacks": (ModelCheckpoint(), Recorder())}, InvalidTypeError, "has the Recorder, a callback of the old"),
+        ({"callbacks": "x"}, InvalidTypeError, "has 'x', a str. Use a list of callbacks of lightning.pytorch, or a si"),
+        ({"callbacks": {"a": ModelCheckpoint()}}, InvalidTypeError, "a dict. Use a list of callbacks"),
+        ({"callbacks": [None]}, InvalidTypeError, "has None, a NoneType. Use a list of callbacks"),
+        ({"callbacks": iter([ModelCheckpoint()])}, InvalidTypeError, "a list_iterator. Use a list of callbacks"),
+        ({"callbacks": int}, InvalidTypeError, "has <class 'int'>, a type. Use a list of callbacks"),
         ({"plugins": [TorchCheckpointIO()] * 2}, InvalidArgumentError, "has 2 CheckpointIO. Use one."),
     ],
 )
@@ -111,6 +127,27 @@ def test_parts_of_the_other_package_are_refused_with_the_one_to_import() -> None
         assert f"lightning_args={{{name!r}: Foreign" in str(problem)
         assert "comes from the package `pytorch_lightning`" in str(problem)
         assert "Import it from `lightning.pytorch` instead." in str(problem)
+
+
+def test_good_callbacks_are_taken_one_or_many() -> None:
+    one, other = EarlyStopping("loss"), ModelCheckpoint()
+    for given, taken in ((one, (one,)), ([one, other], (one, other)), ((other, one), (other, one)), ([], ())):
+        flags, problems = read_flags({"callbacks": given})
+        assert (flags.callbacks, problems) == (taken, [])
+
+
+def test_all_bad_callbacks_are_named_at_once() -> None:
+    (problem,) = read_flags({"callbacks": [Recorder(), "x", EarlyStopping("loss"), None]})[1]
+    for part in ("3 problems", "the Recorder", "'x', a str", "None, a NoneType"):
+        assert part in str(problem)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_callbacks_of_the_other_package_are_refused_with_the_one_to_import() -> None:
+    import pytorch_lightning
+
+    with pytest.raises(InvalidTypeError, match=r"from lightning\.pytorch\.callbacks import EarlyStopping"):
+        make_loop(lightning_args={"callbacks": [pytorch_lightning.callbacks.EarlyStopping("loss")]})
 
 
 def test_a_flag_that_this_lightning_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +184,14 @@ def test_a_flag_that_this_lightning_lacks_is_an_error(monkeypatch: pytest.Monkey
         (
             {"enable_progress_bar": False, "callbacks": [TQDMProgressBar()]},
             "'enable_progress_bar': False} contradicts the TQDMProgressBar in 'callbacks', a progress bar",
+        ),
+        (
+            {"barebones": True, "callbacks": [ModelCheckpoint()]},
+            "'barebones': True} contradicts the ModelCheckpoint in 'callbacks', a checkpoint callback",
+        ),
+        (
+            {"barebones": True, "callbacks": [TQDMProgressBar()]},
+            "'barebones': True} contradicts the TQDMProgressBar in 'callbacks', a progress bar",
         ),
         ({"callbacks": [TQDMProgressBar(), TQDMProgressBar()]}, "has 2 progress bars, and a Trainer shows one"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
 from compat import AbstractModelFeedDefinition, ModelWrap, TrainLoop
 from compat._lightning import flags as flags_module
@@ -18,6 +19,8 @@ from compat._lightning.flag_refused import REFUSED
 from compat._lightning.flags import Flags, ddp_settings, read_flags
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, QuirkWarning, RefusedError
 from tests.toys import Linear, batches, make_loop
+
+STOPPING = EarlyStopping("loss")
 
 
 def problem(lightning_args: Any, **others: Any) -> CompatError:
@@ -115,12 +118,12 @@ def test_all_problems_of_a_constructor_are_raised_at_once() -> None:
 def test_what_is_handed_on_is_sorted_by_who_takes_it() -> None:
     given = {
         "min_epochs": 2, "logger": False, "fast_dev_run": 3, "limit_test_batches": 4, "inference_mode": False,
-        "callbacks": ["anything"], "max_steps": -1, "num_sanity_val_steps": 0,
+        "callbacks": [STOPPING], "max_steps": -1, "num_sanity_val_steps": 0,
     }  # fmt: skip
     flags = taken(given)
     assert flags.trainer == {"min_epochs": 2, "logger": False, "fast_dev_run": 3}
     assert flags.limits == Limits(test=4, fast_dev_run=3)
-    assert flags.callbacks == ("anything",)
+    assert flags.callbacks == (STOPPING,)
     assert (flags.plugins, flags.strategy, flags.devices) == ((), "auto", None)
 
 
@@ -158,7 +161,7 @@ def test_reading_settings_does_not_import_lightning() -> None:
         "print(len(problems), 'lightning' in sys.modules, 'torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["2", "False", "True"]
+    assert done.stdout.split() == ["3", "False", "True"]
 
 
 def test_lightning_args_are_keyword_only_and_change_nothing_by_default() -> None:

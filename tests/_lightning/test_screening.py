@@ -106,6 +106,21 @@ def test_a_callback_whose_kind_is_switched_off_is_refused(flag: str, make: Any) 
         loop.fit(1, callbacks=[make()])
 
 
+@pytest.mark.parametrize("make", [native.ModelCheckpoint, native.TQDMProgressBar])
+def test_raw_speed_has_neither_checkpoints_nor_bars(make: Any) -> None:
+    loop = make_loop(lightning_args={"barebones": True})
+    with pytest.raises(InvalidArgumentError, match=f"'barebones': True.* contradicts the callback {make.__name__}"):
+        loop.fit(1, callbacks=[make()])
+    loop.fit(1, callbacks=[native.EarlyStopping("loss")])
+
+
+def test_a_timer_and_a_time_limit_are_one_too_many() -> None:
+    loop = make_loop(lightning_args={"max_time": {"hours": 1}})
+    with pytest.raises(InvalidArgumentError, match=r"'max_time': \{'hours': 1\}\} contradicts the callback Timer"):
+        loop.fit(1, callbacks=[native.Timer()])
+    make_loop().fit(1, callbacks=[native.Timer()])
+
+
 def test_callbacks_of_lightning_args_are_screened_too() -> None:
     loop = make_loop(lightning_args={"callbacks": [native.LearningRateFinder()]})
     with pytest.raises(RefusedError, match="LearningRateFinder"):
@@ -133,3 +148,22 @@ def test_without_native_parts_the_screening_is_not_even_imported() -> None:
     finally:
         if gone is not None:
             sys.modules["compat._lightning.screening"] = gone
+
+
+def test_hooks_for_validation_batches_are_refused_for_there_are_none() -> None:
+    class Own(Callback):
+        def on_validation_batch_end(self, *_: Any) -> None:
+            raise AssertionError
+
+    for part in (Own(), native.LambdaCallback(on_validation_batch_start=lambda *_: None)):
+        with pytest.raises(RefusedError, match=r"on_validation_batch_\w+ is not served.*on_validation_epoch_end"):
+            make_loop().fit(1, callbacks=[part])
+
+
+def test_a_checkpoint_that_is_due_only_in_epochs_without_evaluation_is_refused(tmp_path: Path) -> None:
+    loop = make_loop(train=batches(2), end_auto_eval=2)
+    with pytest.raises(InvalidArgumentError, match=r"would never save: it is due in epochs 3, 7, .*end_auto_eval=2"):
+        loop.fit(1, callbacks=[native.ModelCheckpoint(tmp_path, monitor="loss", every_n_epochs=4)])
+    part = native.ModelCheckpoint(tmp_path, monitor="loss", every_n_epochs=3, save_top_k=-1)
+    loop.fit(6, callbacks=[part])
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch=2-step=6.ckpt"]

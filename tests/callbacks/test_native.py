@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
-from compat import AbstractCallback
+from compat import AbstractCallback, as_lightning_callback
 from compat.callbacks._native import is_native, package_of, split
-from compat.exceptions import InvalidArgumentError
+from compat.exceptions import InvalidArgumentError, InvalidTypeError
 from tests.toys import Recorder, make_loop
 
 
@@ -108,3 +109,23 @@ def test_a_listing_names_them() -> None:
     before = str(loop.callbacks_handler)
     loop.callbacks_handler.register_callbacks([Epochs()])
     assert str(loop.callbacks_handler) == before + "Of Lightning:\n\tEpochs\n"
+
+
+def test_a_class_of_both_kinds_is_refused_by_every_door() -> None:
+    class Both(AbstractCallback, Callback):  # type: ignore[misc]  # What mypy says of it is the very reason.
+        """Has two on_train_end."""
+
+    said = "Both derives from AbstractCallback and from the Callback of lightning.*Make two classes"
+    loop, both = make_loop(), Both("both")
+    doors: list[Callable[[], Any]] = [
+        lambda: loop.fit(1, callbacks=[both]),
+        lambda: loop.fit(1, callbacks=both),
+        lambda: loop.callbacks_handler.register_callbacks([both]),
+        lambda: make_loop(lightning_args={"callbacks": [both]}),
+        lambda: as_lightning_callback(both),
+    ]
+    for door in doors:
+        with pytest.raises(InvalidTypeError, match=said):
+            door()
+    assert loop.callbacks == loop.callbacks_handler.native_callbacks == []
+    assert loop.trainer is None
