@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from compat import _evaluation
 from compat._lightning import cadence, course, limits, plan, tally
 from compat._lightning.bridge import companions
 from compat._lightning.flag_limits import Limits
+from compat._lightning.guest_checks import data_problems, loop_problems, trainer_problems
 from compat._lightning.module import LoopModule, bare
 from compat._lightning.needs import OwnCallback
 from compat._lightning.quiet import expected
-from compat._lightning.screening import problems_of
 from compat._loop_state import LoopState
 from compat.callbacks._given import as_list
 from compat.callbacks._native import is_native
@@ -35,6 +34,12 @@ __all__ = ["GuestModule", "LoopData", "as_lightning_module"]
 
 # No Trainer gets there.
 _NO_END = 2**31
+# Which of its limits count in which of its verbs; batches to predict are the Trainer's own affair.
+_LIMITED = {
+    TrainerFn.FITTING: ("train", "val", "test"),
+    TrainerFn.VALIDATING: ("val",),
+    TrainerFn.TESTING: ("test",),
+}
 
 
 def as_lightning_module(
@@ -72,31 +77,10 @@ def as_lightning_module(
                 f" Trainer: Trainer(callbacks=[{native[0]}(...)])."
             )
         )
-    problems += _loop_problems(loop)
+    problems += loop_problems(loop)
     raise_problems(problems)
     plan.check_fit(loop, loop.epoch + 1, 0, callbacks, grad_accumulation, {})
     return GuestModule(loop, as_list(callbacks), grad_accumulation), LoopData(loop)
-
-
-def _loop_problems(loop: "TrainLoop") -> list[CompatError]:
-    flags = loop._compat.flags
-    problems: list[CompatError] = []
-    if loop.gpu_mode != "single":
-        problems.append(
-            RefusedError(
-                f"gpu_mode={loop.gpu_mode!r} is not served in a Trainer of your own. Train with loop.fit(...), which"
-                " lays out the processes, or make the loop with gpu_mode='single'."
-            )
-        )
-    given = [*flags.trainer, *(["callbacks"] if flags.callbacks else []), *(["limits"] if flags.limits else [])]
-    if given:
-        problems.append(
-            InvalidArgumentError(
-                f"The loop was made with lightning_args for its own Trainer: {', '.join(given)}. Pass them to your"
-                " Trainer instead, and leave them out of TrainLoop(...)."
-            )
-        )
-    return problems
 
 
 class LoopData(LightningDataModule):
@@ -110,6 +94,14 @@ class LoopData(LightningDataModule):
         """Keep the facade."""
         super().__init__()
         self._loop = loop
+
+    def is_of(self, loop: "TrainLoop") -> bool:
+        """Tell whether this is the data of a loop.
+
+        Args:
+            loop: The facade.
+        """
+        return self._loop is loop
 
     def train_dataloader(self) -> cadence.LazyLoader:
         """Return a loader that opens the loop's current one when the epoch begins."""
@@ -158,10 +150,19 @@ class GuestModule(LoopModule):
 
         Returns:
             Nothing to append: the bridge has to come first.
+
+        Raises:
+            CompatError: The Trainer contradicts the loop, or was given data of its own.
         """
-        trainer = self.trainer
+        trainer, loop = self.trainer, self.loop
+        raise_problems([*trainer_problems(trainer, loop), *data_problems(self._foreign_data(trainer))])
         with ExitStack() as visit:
             visit.enter_context(expected())
+            loop.device = trainer.strategy.root_device
+            self.model = bare(loop.model)
+            _limit(loop, trainer, visit)
+            # Outermost, as in a fit of the loop's own: some callbacks give loaders back when the fit is over.
+            visit.enter_context(limits.applied(loop))
             own: list[Callback] = [_Departure()]
             if trainer.state.fn == TrainerFn.FITTING:
                 own += companions(trainer.callbacks, None)  # type: ignore[attr-defined]
@@ -173,20 +174,29 @@ class GuestModule(LoopModule):
             self._visit = visit.pop_all()
         return []
 
+    def _foreign_data(self, trainer: Trainer) -> dict[str, Any]:
+        """Return what the Trainer is to use that is not the loop's, by the argument that it came in."""
+        return {
+            name: data
+            for name, data in cadence.data_given(trainer).items()
+            if data is not self and not (isinstance(data, LoopData) and data.is_of(self.loop))
+        }
+
     def _begin(self, trainer: Trainer, visit: ExitStack) -> None:
         loop = self.loop
-        raise_problems(_trainer_problems(trainer, loop))
-        loop.device = trainer.strategy.root_device
-        _limit(loop, trainer, visit)
         nested = loop._compat.after_fit is not None
-        # Outermost, as in a fit of the loop's own: some callbacks give loaders back when the fit is over.
-        visit.enter_context(limits.applied(loop))
         visit.enter_context(course.running(loop))
         # The Trainer counts its own epochs, whatever the loop has run before.
         loop._compat.epoch_ran = False
         course.begin(loop, _epochs(trainer, loop, self._grad_accumulation), 0, self._grad_accumulation, nested)
         loop.epoch = trainer.current_epoch
+        native = len(loop.callbacks_handler.native_callbacks)
         loop.callbacks_handler.register_callbacks(self._to_register, print_callbacks=loop.print_callbacks)
+        for late in loop.callbacks_handler.native_callbacks[native:]:
+            raise InvalidArgumentError(
+                f"{type(late).__name__} is a callback of Lightning's, and was registered with the loop. In a Trainer of"
+                " your own it has to be one of the Trainer's: Trainer(callbacks=[...])."
+            )
         self._to_register = []
         _evaluation.to_device(loop)
         tally.started(loop)
@@ -212,6 +222,11 @@ class GuestModule(LoopModule):
     def continue_counts(self) -> None:
         """Leave the counters alone: they are the Trainer's own."""
 
+    def publish(self) -> None:
+        """Publish the history at the Trainer's own step, where ``self.log`` of other parts has its rows too."""
+        if self.history is not None:
+            self.history.publish(self.trainer, cadence.last_step(self.trainer))
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate the losses of the epoch, or the loss on the validation set for ``trainer.validate``.
 
@@ -222,7 +237,7 @@ class GuestModule(LoopModule):
         if self.trainer.state.fn == TrainerFn.FITTING:
             super().validation_step(batch, batch_idx)
         else:
-            self._log_loss("val_loss", self.loop.evaluate_loss_on_validation_set)
+            self._log_loss("val", self.loop.evaluate_loss_on_validation_set)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate the loss on the test set.
@@ -231,9 +246,12 @@ class GuestModule(LoopModule):
             batch: Nothing.
             batch_idx: Zero.
         """
-        self._log_loss("test_loss", self.loop.evaluate_loss_on_test_set)
+        self._log_loss("test", self.loop.evaluate_loss_on_test_set)
 
-    def _log_loss(self, name: str, evaluate: Any) -> None:
+    def _log_loss(self, data: str, evaluate: Any) -> None:
+        # What is stored is known by its iteration alone, and may be that of other weights.
+        self.loop.prediction_store._forget(data)
+        name = f"{data}_loss"
         with torch.inference_mode(False):
             loss = evaluate().item()
         losses = {name: loss} if isinstance(loss, float) else {f"{name}_{key}": each for key, each in loss.items()}
@@ -256,7 +274,10 @@ class GuestModule(LoopModule):
         return feed.get_predictions(self.model, batch, device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on from a checkpoint: it does not hold what the loop and the old callbacks have to know.
+        """Forget what was predicted, for the weights become others.
+
+        To go on training from a checkpoint is refused: it does not hold what the loop and the old callbacks have to
+        know.
 
         Args:
             checkpoint: What was read.
@@ -270,6 +291,8 @@ class GuestModule(LoopModule):
                 " its callbacks. To start from the weights, load them first:"
                 " module.load_state_dict(torch.load(path)['state_dict'])."
             )
+        for data in ("train", "val", "test"):
+            self.loop.prediction_store._forget(data)
 
 
 class _NoEnd(AbstractContextManager[None]):
@@ -327,56 +350,20 @@ def _give_back(trainer: Trainer, settings: tuple[Any, Any]) -> None:
 
 def _limit(loop: "TrainLoop", trainer: Trainer, visit: ExitStack) -> None:
     """Take the Trainer's limits for those of the loop's loaders while the visit lasts."""
-    state = loop._compat
-    outer = state.flags
-    asked: Any = trainer
-    trial = int(asked.fast_dev_run)
-    given = (asked.limit_train_batches, asked.limit_val_batches, asked.limit_test_batches)
+    state, asked = loop._compat, cast("Any", trainer)
+    outer, trial, verb = state.flags, int(asked.fast_dev_run), cast("TrainerFn", trainer.state.fn)
+    given = {data: getattr(asked, f"limit_{data}_batches") for data in _LIMITED.get(verb, ())}
     # A float 1.0 is Lightning's word for all of them.
-    train, val, test = (None if limit == 1.0 and isinstance(limit, float) else limit for limit in given)
-    state.flags = replace(outer, limits=Limits(fast_dev_run=trial) if trial else Limits(train, val, test))
+    wanted = {data: limit for data, limit in given.items() if not (limit == 1.0 and isinstance(limit, float))}
+    is_trial = trial and verb == TrainerFn.FITTING
+    state.flags = replace(outer, limits=Limits(fast_dev_run=trial) if is_trial else Limits(**wanted))
 
     def undo() -> None:
         state.flags = outer
 
     visit.callback(undo)
-    if isinstance(train, float):
-        # Lightning would take its share of the shorter loader once more.
-        visit.callback(setattr, trainer, "limit_train_batches", train)
-        asked.limit_train_batches = 1.0
-
-
-def _trainer_problems(trainer: Trainer, loop: "TrainLoop") -> list[CompatError]:
-    """List what of a Trainer contradicts the loop, or would run silently wrong."""
-    asked: Any = trainer
-    problems: list[CompatError] = []
-    if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
-        problems.append(
-            RefusedError(
-                f"The Trainer has {trainer.world_size} processes and the strategy {type(trainer.strategy).__name__}."
-                " The module of a TrainLoop runs on one device: use Trainer(devices=1), or TrainLoop(gpu_mode='ddp')."
-            )
-        )
-    if trainer.precision != "32-true":
-        problems.append(
-            RefusedError(
-                f"Trainer(precision={trainer.precision!r}) is not served for the module of a TrainLoop, which opens"
-                " autocast and scales gradients itself, batch by batch. Leave it out, and use"
-                f" TrainLoop(..., lightning_args={{'precision': {trainer.precision!r}}})."
-            )
-        )
-    reasons = {
-        "accumulate_grad_batches": (1, "Use as_lightning_module(loop, grad_accumulation=n)."),
-        "check_val_every_n_epoch": (1, "Use TrainLoop(..., end_auto_eval=n)."),
-        "gradient_clip_val": (None, "Use the callback GradNormClip or GradValueClip."),
-        "overfit_batches": (0.0, "Give the loop a list of so many batches as its train_loader."),
-        "reload_dataloaders_every_n_epochs": (0, "Set loop.train_loader in an old callback's on_epoch_begin."),
-        "val_check_interval": (1.0, "The loop evaluates at the ends of epochs; use an old callback's on_batch_end."),
-    }
-    for name, (default, instead) in reasons.items():
-        value = getattr(asked, name)
-        if value != default:
-            problems.append(
-                RefusedError(f"Trainer({name}={value!r}) contradicts the loop, which would not look at it. {instead}")
-            )
-    return [*problems, *problems_of(asked.callbacks, loop, has_logger=bool(trainer.loggers))]
+    for data, limit in wanted.items():
+        if isinstance(limit, float) and limit:
+            # Lightning would take its share of the shorter loader once more, or of the one batch of nothing.
+            visit.callback(setattr, trainer, f"limit_{data}_batches", limit)
+            setattr(trainer, f"limit_{data}_batches", 1.0)

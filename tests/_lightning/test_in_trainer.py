@@ -1,6 +1,7 @@
 """A TrainLoop in a Trainer of the user's own: the same numbers, the Trainer's own parts, and no trace left in it."""
 
 import copy
+import csv
 import gc
 import pickle
 import weakref
@@ -9,36 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.trainer.states import TrainerFn
 
 import compat
-from compat import AbstractCallback, MultiOptimizer, StepLRScheduler, TrainLoop
+from compat import AbstractCallback, StepLRScheduler
 from compat._lightning.in_trainer import as_lightning_module
 from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError
-from tests.toys import GradientRecorder, Recorder, TwoHeads, batches, data_loader, make_loop
-
-
-def own_trainer(**options: Any) -> Trainer:
-    """Make a Trainer that writes and prints as little as it can."""
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    return Trainer(**{"enable_model_summary": False, **quiet, **options})
-
-
-def several() -> TrainLoop:
-    """Make a loop with two optimizers."""
-    model = TwoHeads()
-    one = torch.optim.SGD([*model.trunk.parameters(), *model.b.parameters()], lr=0.1)
-    two = torch.optim.Adam(model.a.parameters(), lr=0.1)
-    return make_loop(model, batches(5), MultiOptimizer([one, two]), validation=batches(2), test=batches(2))
-
-
-def single() -> TrainLoop:
-    """Make a loop with one optimizer and a shuffled loader."""
-    torch.manual_seed(3)
-    return make_loop(train=data_loader(10, shuffle=True), validation=batches(2), test=batches(2))
+from tests._lightning.guests import own_trainer, several, single
+from tests.toys import GradientRecorder, Recorder, batches, make_loop
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +124,43 @@ def test_limits_of_the_trainer_are_those_of_the_loop() -> None:
     assert len(loop.train_loader) == 5
 
 
+@pytest.mark.parametrize("share", [0, 0.0])
+def test_without_training_batches_nothing_is_trained(share: float) -> None:
+    loop = single()
+    module, data = as_lightning_module(loop)
+    own_trainer(max_epochs=2, limit_train_batches=share).fit(module, datamodule=data)
+    assert loop.total_iteration_idx == -1
+
+
+LIMITS: list[tuple[dict[str, Any], int]] = [({"limit": 1}, 1), ({"limit": 0.5}, 2), ({"fast_dev_run": 3}, 3), ({}, 4)]
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+@pytest.mark.parametrize(("asked", "count"), LIMITS, ids=str)
+def test_limits_count_where_the_trainer_evaluates(verb: str, asked: dict[str, Any], count: int) -> None:
+    name, attribute = {"validate": ("val", "validation_loader"), "test": ("test", "test_loader")}[verb]
+    loop = make_loop(validation=batches(4), test=batches(4))
+    options = {f"limit_{name}_batches" if key == "limit" else key: value for key, value in asked.items()}
+    trainer = own_trainer(**options)
+    limit = getattr(trainer, f"limit_{name}_batches")
+    module, data = as_lightning_module(loop)
+    whole = loop.evaluate_model_loss(batches(4)).item()
+    (found,) = getattr(trainer, verb)(module, datamodule=data, verbose=False)
+    assert found[f"{name}_loss"] == pytest.approx(loop.evaluate_model_loss(batches(4)[:count]).item())
+    assert (found[f"{name}_loss"] == pytest.approx(whole)) is (count == 4)
+    assert len(getattr(loop, attribute)) == 4
+    assert getattr(trainer, f"limit_{name}_batches") == limit
+    assert getattr(loop, f"evaluate_loss_on_{attribute.removesuffix('_loader')}_set")().item() == pytest.approx(whole)
+
+
+def test_limits_of_the_test_set_are_not_those_of_a_prediction() -> None:
+    loop = make_loop(test=batches(4))
+    module, data = as_lightning_module(loop)
+    predicted = own_trainer(limit_test_batches=1, limit_predict_batches=3).predict(module, datamodule=data)
+    assert predicted is not None
+    assert len(predicted) == 3
+
+
 def test_a_trial_run_takes_one_batch_of_each() -> None:
     loop = make_loop(train=batches(5), validation=batches(4), test=batches(3))
     module, data = as_lightning_module(loop)
@@ -204,6 +222,68 @@ def test_validate_test_and_predict() -> None:
     assert torch.cat([batch[0] for batch in predicted]).equal(loop.predict_on_test_set()[0])
 
 
+def test_evaluations_are_those_of_the_weights_in_the_file(tmp_path: Path) -> None:
+    loop = single()
+    module, data = as_lightning_module(loop)
+    files = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}")
+    trainer = own_trainer(max_epochs=3, callbacks=[files], enable_checkpointing=True)
+    trainer.fit(module, datamodule=data)
+    losses = loop.train_history["val_loss"]
+    assert len(set(losses)) == 3
+    loop.predict_on_train_set()
+    for epoch in (0, 2, 1):
+        path = str(tmp_path / f"epoch={epoch}.ckpt")
+        (tested,) = trainer.test(module, datamodule=data, ckpt_path=path, verbose=False)
+        (validated,) = trainer.validate(module, datamodule=data, ckpt_path=path, verbose=False)
+        assert validated["val_loss"] == pytest.approx(losses[epoch])
+        assert tested["test_loss"] == pytest.approx(loop.evaluate_model_loss(loop.test_loader).item())
+        predicted = loop.predict_on_train_set()
+        assert predicted[0].sum() == pytest.approx(loop.predict_with_model(loop.train_loader)[0].sum())
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_evaluations_are_those_of_weights_that_were_changed_by_hand(verb: str) -> None:
+    loop = single()
+    module, data = as_lightning_module(loop)
+    trainer = own_trainer()
+    (before,) = getattr(trainer, verb)(module, datamodule=data, verbose=False)
+    with torch.no_grad():
+        loop.model.layer.weight += 1
+    (after,) = getattr(trainer, verb)(module, datamodule=data, verbose=False)
+    loader = {"validate": loop.validation_loader, "test": loop.test_loader}[verb]
+    assert before != after
+    assert list(after.values()) == pytest.approx([loop.evaluate_model_loss(loader).item()])
+
+
+def test_a_file_goes_into_the_model_that_the_loop_has_now(tmp_path: Path) -> None:
+    loop, other = single(), single()
+    module, data = as_lightning_module(loop)
+    trainer = own_trainer(max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loop.model = other.model
+    (loss,) = trainer.validate(module, datamodule=data, ckpt_path=str(tmp_path / "a.ckpt"), verbose=False)
+    assert loss["val_loss"] == pytest.approx(loop.train_history["val_loss"][-1])
+
+
+def test_rows_of_the_history_and_of_the_modules_log_have_the_same_steps(tmp_path: Path) -> None:
+    class Logs(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            pl_module.log("mine", 1.0)
+
+    loop = single()
+    loop.fit(2)
+    module, data = as_lightning_module(loop)
+    logger = CSVLogger(tmp_path)
+    own_trainer(max_epochs=2, logger=logger, callbacks=[Logs()]).fit(module, datamodule=data)
+    with Path(logger.log_dir, "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    steps = {
+        name: [int(row["step"]) for row in rows if row[name]] for name in ("mine", "val_loss", "train_end_test_loss")
+    }
+    assert steps == {"mine": [4, 9], "val_loss": [4, 9], "train_end_test_loss": [9]}
+
+
 def test_the_module_keeps_its_loop_and_a_copy_does_not() -> None:
     loop = single()
     gone = weakref.ref(loop)
@@ -218,34 +298,6 @@ def test_the_module_keeps_its_loop_and_a_copy_does_not() -> None:
     del module, data
     gc.collect()
     assert gone() is None
-
-
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"gradient_clip_val": 1.0}, "gradient_clip_val=1.0.*GradNormClip"),
-    ({"accumulate_grad_batches": 2}, r"accumulate_grad_batches=2.*grad_accumulation=n"),
-    ({"check_val_every_n_epoch": 2}, "check_val_every_n_epoch=2.*end_auto_eval"),
-    ({"val_check_interval": 0.5}, "val_check_interval=0.5.*on_batch_end"),
-    ({"overfit_batches": 1}, "overfit_batches=1.*list of so many batches"),
-    ({"reload_dataloaders_every_n_epochs": 1}, "reload_dataloaders_every_n_epochs=1.*on_epoch_begin"),
-    ({"precision": "bf16-mixed"}, "precision='bf16-mixed'.*lightning_args"),
-    ({"devices": 2, "strategy": "ddp"}, r"2 processes.*TrainLoop\(gpu_mode='ddp'\)"),
-]
-
-
-@pytest.mark.parametrize(("options", "text"), REFUSED, ids=lambda value: str(value)[:30])
-def test_what_contradicts_the_loop_is_refused_when_the_fit_starts(options: dict[str, Any], text: str) -> None:
-    loop = single()
-    module, data = as_lightning_module(loop, callbacks=[Recorder()])
-    trainer = own_trainer(max_epochs=1, **options)
-    if "devices" in options:
-        # It would start another process first.
-        module.trainer, trainer.state.fn = trainer, TrainerFn.FITTING
-    with pytest.raises(RefusedError, match=text):
-        module.configure_callbacks() if "devices" in options else trainer.fit(module, datamodule=data)
-    assert not loop.callbacks
-    assert loop.total_iteration_idx == -1
-    own_trainer(max_epochs=1).fit(module, datamodule=data)
-    assert len(loop.train_history["loss"]) == 1
 
 
 def test_resuming_from_a_file_is_refused(tmp_path: Path) -> None:
