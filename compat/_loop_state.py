@@ -94,6 +94,7 @@ class LoopState:
         ddp_model_args: What the model of a fit in several processes was wrapped with.
         foreign_parameters: What the optimizer of a fit in several processes steps on beside the model's parameters.
         of_this_fit: Callbacks that the running fit alone needs.
+        native_of_fits: Lightning's callbacks that a fit has had: newer ones of their kind take their place.
         log_folders: Loggers whose folder was chosen for them.
         incomplete: Callbacks that lack something which could not come home from the processes of a fit.
         built_here: The loaders that this process has built for itself.
@@ -131,6 +132,7 @@ class LoopState:
         self.ddp_model_args: dict[str, Any] = {}
         self.foreign_parameters: list[Any] = []
         self.of_this_fit: list[Any] = []
+        self.native_of_fits: list[Any] = []
         self.log_folders: list[Any] = []
         self.incomplete: list[Any] = []
         self.built_here: list[Any] = []

@@ -16,7 +16,7 @@ import torch
 from compat import _compiled, _console, _evaluation
 from compat._amp import LoopScaler, autocast, scaler_options
 from compat._distributed import together
-from compat._lightning import course, limits, plan, steps, tally
+from compat._lightning import course, limits, plan, registration, steps, tally
 from compat._lightning.counting import training_steps
 from compat._loop_evaluation import LoopEvaluation
 from compat._loop_parallel import LoopParallel
@@ -218,9 +218,9 @@ class TrainLoop(LoopEvaluation, LoopParallel):
             The trained model.
         """
         nested = self._compat.after_fit is not None
-        with limits.applied(self), course.running(self), course.among_others(self):
+        with limits.applied(self), course.running(self), course.among_others(self), registration.on_trial(self):
             course.begin(self, num_epochs, num_iterations, grad_accumulation, nested)
-            self.callbacks_handler.register_callbacks(callbacks, print_callbacks=self.print_callbacks)
+            registration.register(self, callbacks)
             _evaluation.to_device(self)
             tally.started(self)
             self.model.train()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compat import AbstractCallback, MultiOptimizer, TrainLoop
-from compat.exceptions import CompatError, QuirkWarning
+from compat.exceptions import CompatError, QuirkWarning, RefusedError
 from tests.toys import GradientRecorder, Linear, Recorder, batches, make_loop, on
 
 BAD_FITS = [
@@ -241,3 +241,15 @@ def test_callback_without_its_base_constructor_changes_nothing() -> None:
     with pytest.raises(AttributeError, match=r"Call super\(\).__init__\(callback_name\) in Bare.__init__"):
         loop.fit(num_epochs=1, callbacks=[Bare()])
     assert state_of(loop) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("ckpt_path", "load them first"), ("datamodule", "loop.train_loader"), ("val_dataloaders", "loop.")],
+)
+def test_an_argument_of_lightnings_own_fit_is_not_ignored(name: str, text: str) -> None:
+    loop = make_loop()
+    with pytest.raises(RefusedError, match=rf"fit\({name}=\.\.\.\) is an argument of Lightning's Trainer.fit.*{text}"):
+        loop.fit(1, **{name: "a.ckpt"})  # type: ignore[arg-type]
+    assert loop.trainer is None
+    loop.fit(1)

@@ -12,18 +12,22 @@ flag_refused     ... of it what the loop decides itself, and how
 flag_running     ... of it what the Trainer is handed as it is
 flag_strategies  ... of it the strategy, in terms of what the loop does itself
 limits           shorter loaders in place of the loop's own, while a fit runs
+registration     Lightning's callbacks of a fit, and what becomes of them if it fails
 screening        which of Lightning's callbacks will not do, and why
 needs            what the others need of the training step: whole epochs, cuts, or every batch
 course           where a fit starts and stops, what earlier fits left behind, the quirks along the way
 counting         how many epochs and updates a fit makes
 trainer          plan -> Trainer, and one fit from its start to its end
 module           the hooks and steps of the LightningModule -> the facade's template methods
+epoch            an epoch of the facade: how it begins, is evaluated and ends
 batch            one batch: the old loop's order of events, and Lightning's round its verbs
 steps            the losses and optimizers of one batch: what is refused, and their quirks
 tally            what a fit counts once an epoch
 bridge           the event order; old callbacks <-> Lightning callbacks
+muting           hooks of native callbacks that have nothing to act on in an epoch
 publishing       the history -> Lightning's metrics and loggers
 in_trainer       a TrainLoop in a Trainer of the user's own
+guest_checks     ... and what is refused there
 old_in_new       an old callback in a plain Trainer: the adapter
 old_events       ... who runs when
 old_state        ... what of it is in Lightning's checkpoints

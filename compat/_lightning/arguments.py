@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compat._data_parallel import wrap_problems
-from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, ZeroArgumentError
+from compat.exceptions import CompatError, InvalidArgumentError, InvalidTypeError, RefusedError, ZeroArgumentError
 
 if TYPE_CHECKING:
     from compat.train_loop import TrainLoop
@@ -19,6 +19,7 @@ __all__ = [
     "data_parallel_problems",
     "duration_problems",
     "replicas",
+    "trainer_arguments",
     "unknown_arguments",
     "whole",
 ]
@@ -78,6 +79,19 @@ def unknown_arguments(names: Iterable[str]) -> str:
     return f"fit ignores arguments that it does not have: {'; '.join(parts)}"
 
 
+def trainer_arguments(further: Mapping[str, Any]) -> list[CompatError]:
+    """List the arguments of ``fit`` that are those of Lightning's ``Trainer.fit``: nobody means them to be ignored.
+
+    Args:
+        further: The arguments that not every fit has, by name.
+    """
+    return [
+        RefusedError(f"fit({name}=...) is an argument of Lightning's Trainer.fit, and no fit of a TrainLoop. {instead}")
+        for name, instead in _OF_TRAINER_FIT.items()
+        if further.get(name) is not None
+    ]
+
+
 def whole(value: Any) -> int | None:
     """Return a whole number as an int; ``None`` for anything else.
 
@@ -135,6 +149,18 @@ def accumulation_problems(grad_accumulation: Any) -> list[CompatError]:
     return []
 
 
+_LOADERS = "Pass the loaders to TrainLoop(...), or set loop.train_loader, loop.validation_loader and loop.test_loader."
+_FILE = (
+    "A file of Lightning holds neither the history nor old callbacks. To start from its weights, load them first,"
+    " without the prefix 'model.' of their names, and the optimizer's state from its 'optimizer_states'."
+)
+_OF_TRAINER_FIT = {
+    "ckpt_path": _FILE,
+    "datamodule": _LOADERS,
+    "train_dataloaders": _LOADERS,
+    "val_dataloaders": _LOADERS,
+    "weights_only": _FILE,
+}
 _FIT_ARGUMENTS = ("num_epochs", "num_iterations", "callbacks", "grad_accumulation")
 _LOOP_ARGUMENTS = (
     "gpu_mode",

@@ -55,9 +55,8 @@ class Around:
     def _optimizer_step(self, optimizer_idx: int) -> None:
         if self._loop.should_execute_optimizer_update():
             optimizer = _optimizer(self._loop, optimizer_idx)
-            if isinstance(self._loop.amp_scaler, LoopScaler):
-                # Lightning shows its hooks the gradients as they are.
-                self._loop.amp_scaler.unscale_once(optimizer)
+            # Lightning shows its hooks the gradients as they are.
+            _unscale(self._loop.amp_scaler, optimizer)
             self._tell("on_before_optimizer_step", optimizer)
         with self._profile("optimizer_step"):
             self._loop._optimizer_step(optimizer_idx)
@@ -67,6 +66,18 @@ class Around:
             self._tell("on_before_zero_grad", _optimizer(self._loop, optimizer_idx))
         with self._profile("optimizer_zero_grad"):
             self._loop._optimizer_zero_grad(optimizer_idx)
+
+
+def _unscale(scaler: torch.amp.GradScaler, optimizer: Any) -> None:
+    if isinstance(scaler, LoopScaler):
+        scaler.unscale_once(optimizer)
+    elif scaler.is_enabled():
+        try:
+            scaler.unscale_(optimizer)
+        except RuntimeError as error:
+            # One of torch's own, put into the loop by hand, and a callback has unscaled already.
+            if "already been called" not in str(error):
+                raise
 
 
 def _optimizer(loop: "TrainLoop", optimizer_idx: int) -> Any:

@@ -35,11 +35,11 @@ this file, first in Lightning's list; ``M`` is the module; ``old`` are the callb
             only if a part acts in validation
                 C.on_validation_start
                 C.on_validation_epoch_start
-                M.validation_step                   -> automatic losses -> history -> Lightning's metrics
+                M.validation_step                   -> automatic losses -> history -> old.on_epoch_end,
+                                                    -> end of the epoch's messages -> Lightning's metrics
                 C.on_validation_epoch_end
                 C.on_validation_end
-            B.on_train_epoch_end                    -> automatic losses, unless they are there -> history
-                                                    -> old.on_epoch_end, end of the epoch's messages
+            B.on_train_epoch_end                    -> the same, unless there was a validation
                                                     -> history published: Lightning's metrics, loggers
                                                     -> early_stop or num_iterations end the fit
             C.on_train_epoch_end                    sees this epoch's metrics, those of old callbacks too
@@ -80,8 +80,20 @@ class EpochEndBridge(OwnCallback):
             trainer: The Trainer.
             pl_module: The module.
         """
-        cast("LoopModule", pl_module).end_epoch()
-        cast("LoopModule", pl_module).publish()
+        module = cast("LoopModule", pl_module)
+        module.end_epoch()
+        module.publish()
+        module.settle_monitors()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Tell the other callbacks of what the user's code raised.
+
+        Args:
+            trainer: The Trainer.
+            pl_module: The module.
+            exception: That, or what carries it.
+        """
+        cast("LoopModule", pl_module).tell_of(exception)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Publish what the end of the training has added: the loss on the test set.

@@ -9,10 +9,11 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
+from lightning.pytorch.trainer.states import TrainerFn
 
 from compat._evaluation import length_of
 
@@ -25,14 +26,16 @@ __all__ = [
     "BatchFeed",
     "LazyLoader",
     "continue_counts",
+    "data_given",
     "forget_max_steps",
+    "last_step",
     "may_stop",
     "set_epoch_length",
     "set_epoch_range",
     "start_from_scratch",
     "stop_after_this_epoch",
     "take_feed",
-    "validate_in_epochs",
+    "validate_this_epoch",
 ]
 
 
@@ -68,6 +71,12 @@ class LazyLoader:
             raise TypeError(f"{self._attribute} has no length yet")
         return length
 
+    def __getattr__(self, name: str) -> Any:
+        """Look up what native parts ask of a loader; no sampler, which Lightning would tell the epoch."""
+        if name not in ("batch_size", "dataset", "num_workers"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(getattr(self._loop, self._attribute), name)
+
     def __iter__(self) -> Iterator[Any]:
         """Open the facade's current loader at the first batch."""
         yield from getattr(self._loop, self._attribute)
@@ -98,10 +107,10 @@ def set_epoch_length(trainer: Trainer, loader: Any) -> None:
 
 
 def continue_counts(trainer: Trainer, batches: int, updates: int) -> None:
-    """Let the Trainer count on from where earlier fits have come: a new one starts at zero.
+    """Let the Trainer count on from where other fits have come: a new one starts at zero.
 
     Args:
-        trainer: A Trainer in its ``on_train_start``.
+        trainer: A Trainer in its ``on_train_epoch_start``.
         batches: Batches that were trained before.
         updates: Updates of the weights before; ``trainer.global_step`` from then on.
     """
@@ -109,7 +118,31 @@ def continue_counts(trainer: Trainer, batches: int, updates: int) -> None:
     epoch_loop._batches_that_stepped = batches
     for field in dataclasses.fields(epoch_loop.batch_progress.total):
         setattr(epoch_loop.batch_progress.total, field.name, batches)
-    _advance(epoch_loop.manual_optimization.optim_step_progress, updates)
+    _advance(epoch_loop.manual_optimization.optim_step_progress, updates - trainer.global_step)
+
+
+def last_step(trainer: Trainer) -> int:
+    """Return the step at which ``self.log`` logs at the end of an epoch: the index of the last batch.
+
+    Args:
+        trainer: A Trainer outside of its batches.
+    """
+    return max(trainer.fit_loop.epoch_loop._batches_that_stepped - 1, 0)
+
+
+def data_given(trainer: Trainer) -> dict[str, Any]:
+    """Return where a Trainer takes its loaders from: the module, a data module or loaders, by the argument.
+
+    Args:
+        trainer: A Trainer that knows what it is asked for. Only where it trains, validates or tests.
+    """
+    fit: Any = trainer.fit_loop
+    sources = {
+        TrainerFn.FITTING: {"train_dataloaders": fit, "val_dataloaders": fit.epoch_loop.val_loop},
+        TrainerFn.VALIDATING: {"dataloaders": trainer.validate_loop},
+        TrainerFn.TESTING: {"dataloaders": trainer.test_loop},
+    }.get(cast("TrainerFn", trainer.state.fn), {})
+    return {name: loop._data_source.instance for name, loop in sources.items()}
 
 
 def stop_after_this_epoch(trainer: Trainer) -> None:
@@ -166,19 +199,14 @@ def take_feed(trainer: Trainer, feed: "BatchFeed") -> None:
     fit_loop._data_fetcher = feed
 
 
-def validate_in_epochs(trainer: Trainer, is_evaluated: Callable[[int], bool], skips_epochs: bool) -> None:
+def validate_this_epoch(trainer: Trainer, is_evaluated: bool) -> None:
     """Let the validation loop run at the end of the coming epoch, or leave it out.
 
     Args:
         trainer: A Trainer in its ``on_train_epoch_start``.
-        is_evaluated: Tells of an epoch whether it is evaluated.
-        skips_epochs: Whether some are not. Callbacks that act at the end of an epoch, where nobody has told them when,
-            then leave it to the validation loop, as with ``check_val_every_n_epoch``: its only choice of epochs is
-            "every n-th, counted from one", and so it is told anew for each.
+        is_evaluated: Whether the epoch is evaluated.
     """
-    epoch = trainer.current_epoch
-    if skips_epochs:
-        trainer.check_val_every_n_epoch = epoch + 1 if is_evaluated(epoch) else epoch + 2
+    trainer.limit_val_batches = 1.0 if is_evaluated else 0
     # A loader that was swapped has another length; the last batch of the epoch is what counts.
     trainer.val_check_batch = float("inf")
 
@@ -191,6 +219,8 @@ class BatchFeed(_DataLoaderIterDataFetcher):
 
     Args:
         batches: Opens the facade's loader.
+        length: Returns its length, if it has one.
+        steps_alone: Whether every batch is a step of its own.
         is_profiled: Whether a profiler is to be told when a batch is fetched.
 
     Attributes:
@@ -200,11 +230,17 @@ class BatchFeed(_DataLoaderIterDataFetcher):
 
     END = object()
 
-    def __init__(self, batches: Callable[[], Iterator[Any]], is_profiled: bool) -> None:
+    def __init__(
+        self,
+        batches: Callable[[], Iterator[Any]],
+        length: Callable[[], int | None],
+        steps_alone: bool,
+        is_profiled: bool,
+    ) -> None:
         """Open nothing yet."""
         super().__init__()
-        self._open = batches
-        self._is_profiled = is_profiled
+        self._open, self._length = batches, length
+        self._steps_alone, self._is_profiled = steps_alone, is_profiled
         self._is_open = False
         self.fetch: Callable[[], Any] = _no_more
         self.reset()
@@ -222,7 +258,12 @@ class BatchFeed(_DataLoaderIterDataFetcher):
             fetch: Callable[[], Any] = partial(next, self._open(), self.END)
             self.fetch = partial(self._timed, fetch) if self._is_profiled else fetch
             self._is_open, self.ahead = True, self.fetch()
-        self._batch, self._batch_idx = (None if self.ahead is self.END else self.ahead), self.fetched
+        if self.ahead is self.END:
+            self.done = True
+            raise StopIteration
+        self._batch, self._batch_idx = self.ahead, self.fetched
+        # Lightning takes this over as `is_last_batch`, for the hooks before the batch.
+        self.done = self._steps_alone and self.fetched + 1 == self._length()
         return self
 
     @property
@@ -310,6 +351,7 @@ class BatchCounter:
             _advance(self._epoch_loop.batch_progress, batches)
             self._epoch_loop._batches_that_stepped += batches
             self._written_batches += batches
+        self._epoch_loop.batch_progress.is_last_batch = self.batches == self._fit_loop.max_batches
         if updates:
             _advance(self._epoch_loop.manual_optimization.optim_step_progress, updates)
             self._written_updates += updates

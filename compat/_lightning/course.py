@@ -37,6 +37,7 @@ __all__ = [
     "begin",
     "divisor",
     "epochs_to_run",
+    "forget_predictions",
     "keep_step",
     "reached",
     "running",
@@ -318,6 +319,16 @@ def agree(loop: "TrainLoop") -> None:
     names = [name for name, _ in model.named_parameters()]
     check_drift([*names, *(f"parameter {index} of the optimizer alone" for index in range(len(foreign)))], sums)
     loop.early_stop = loop.early_stop or any(stops)
+
+
+def forget_predictions(loop: "TrainLoop") -> None:
+    """Forget what was predicted and evaluated at this iteration: a native part has put other weights into the model.
+
+    Args:
+        loop: The facade.
+    """
+    for data in ("train", "val", "test"):
+        loop.prediction_store._forget(data)
 
 
 def reached(loop: "TrainLoop") -> bool:

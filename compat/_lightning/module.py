@@ -6,16 +6,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 
 from compat import _console
-from compat._distributed.gradients import share_buffers, unwrapped
-from compat._distributed.sharding import made_whole
+from compat._distributed.gradients import unwrapped
 from compat._evaluation import batch_size as batch_samples
 from compat._evaluation import length_of
-from compat._lightning import cadence, course, limits, tally
+from compat._lightning import cadence, course, limits
 from compat._lightning.batch import Around, Verbs, train_batch
-from compat._lightning.needs import Cadence, cadence_of, note_parts
+from compat._lightning.epoch import begin_epoch, end_epoch, evaluate_epoch, is_watched
+from compat._lightning.guest_checks import OneFitModule
+from compat._lightning.muting import Muted
+from compat._lightning.needs import Cadence, OwnCallback, cadence_of, note_parts
 from compat._lightning.publishing import History
 from compat._lightning.surroundings import Surroundings
 from compat.losses import MultiLoss, MultiOptimizer
@@ -48,7 +50,7 @@ def carried() -> Iterator[None]:
         raise CarriedError(error) from error
 
 
-class LoopModule(LightningModule):
+class LoopModule(OneFitModule):
     """Runs the epochs of one fit: manual optimization, and one Lightning step for as many batches as nobody counts.
 
     The facade is held by a weak reference, so that a deep copy of this module copies the model and not the loop with
@@ -74,10 +76,11 @@ class LoopModule(LightningModule):
         self.model = bare(loop.model)
         self.cadence = Cadence()
         self.history: History | None = None
-        self._is_evaluated = False
+        self._is_finished = self._is_reached = False
         self._feed: cadence.BatchFeed | None = None
         self._count: cadence.BatchCounter
         self._verbs: Verbs | None = None
+        self._muted = Muted()
 
     @property
     def loop(self) -> "TrainLoop":
@@ -104,7 +107,7 @@ class LoopModule(LightningModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process and this fit."""
-        gone = dict.fromkeys(("_loop_reference", "_surroundings", "history", "_feed", "_count", "_verbs"))
+        gone = dict.fromkeys(("_loop_reference", "_surroundings", "runs_in", "history", "_feed", "_count", "_verbs"))
         return {**super().__getstate__(), **gone, "cadence": Cadence()}
 
     def attach(self, trainer: Trainer) -> None:
@@ -113,20 +116,14 @@ class LoopModule(LightningModule):
         Args:
             trainer: The Trainer that is to run this module, with all its callbacks.
         """
+        self.runs_in = trainer
         self.cadence = cadence_of(trainer, self.loop)
         trainer.limit_val_batches = 1.0 if self.cadence.validation else 0
-        if self.cadence.validation and self._skips_epochs():
-            # Early stopping looks at this once, when it is set up.
-            trainer.check_val_every_n_epoch = 2
-        note_parts(trainer, self.cadence)
 
-    def _skips_epochs(self) -> bool:
+    def _validates(self, epoch: int) -> bool:
+        """Tell whether the validation loop runs: in epochs that are evaluated; in all where weights are averaged."""
         every = course.auto_eval(self.loop)
-        return every is not True and every is not False and every > 1
-
-    def _evaluates(self, epoch: int) -> bool:
-        every = course.auto_eval(self.loop)
-        return isinstance(every, bool) or not epoch % every
+        return isinstance(every, bool) or self.cadence.changes_weights or not epoch % every
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Log a value from a native hook; Lightning itself cannot tell the size of a batch that the step has taken.
@@ -166,6 +163,9 @@ class LoopModule(LightningModule):
         """Begin the training; only then are the epochs to run known."""
         loop = self.loop
         self.history = History(loop)
+        # Once more: parts may have got hooks, or other parts, while they were set up.
+        self.attach(self.trainer)
+        note_parts(self.trainer, self.cadence)
         if self._surroundings is not None:
             self._surroundings.give_back()
         with self.carried():
@@ -176,7 +176,6 @@ class LoopModule(LightningModule):
             start, stop = self.epochs_to_run()
         self._follow(loop)
         cadence.set_epoch_range(self.trainer, start, stop)
-        self.continue_counts()
         if self.cadence.gradient_callbacks or self.cadence.is_profiled:
             self._verbs = Around(loop, self.trainer, self, self.cadence.gradient_callbacks)
 
@@ -200,9 +199,24 @@ class LoopModule(LightningModule):
         """Return the context for what must not reach Lightning as it is."""
         return carried()
 
+    def tell_of(self, error: BaseException) -> None:
+        """Tell the native callbacks of what was raised, and not of what carries it past Lightning.
+
+        Args:
+            error: What Lightning has caught.
+        """
+        if not isinstance(error, CarriedError):
+            return
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of its connectors
+        for callback in callbacks:
+            if not isinstance(callback, OwnCallback):
+                callback.on_exception(self.trainer, self, error.original)
+                self._muted.mute(callback, "on_exception")
+
     def let_go(self) -> None:
         """Let go of the facade: the Trainer and this module outlive the fit."""
-        self._verbs = self._feed = None
+        self._verbs = self._feed = self.runs_in = None
+        self._muted.give_back()
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch."""
@@ -210,12 +224,20 @@ class LoopModule(LightningModule):
         with self.carried():
             begin_epoch(loop, self.trainer.current_epoch)
         self._follow(loop)
-        self._is_evaluated = False
+        self._muted.give_back()
+        self._muted.mute_validation(self.trainer)
+        if self.history is not None:
+            self.history.begin_epoch()
+        self._is_finished = self._is_reached = False
         cadence.set_epoch_length(self.trainer, loop.train_loader)
         if self.cadence.validation:
-            cadence.validate_in_epochs(self.trainer, self._evaluates, self._skips_epochs())
+            cadence.validate_this_epoch(self.trainer, self._validates(loop.epoch))
+        # A fit inside the epoch before has counted in a Trainer of its own.
+        self.continue_counts()
         self._count = cadence.BatchCounter(self.trainer)
-        self._feed = cadence.BatchFeed(self._batches, self.cadence.is_profiled)
+        self._feed = cadence.BatchFeed(
+            self._batches, lambda: length_of(loop.train_loader), self.cadence.is_every_batch, self.cadence.is_profiled
+        )
         cadence.take_feed(self.trainer, self._feed)
 
     def _batches(self) -> Iterator[Any]:
@@ -267,7 +289,7 @@ class LoopModule(LightningModule):
                 feed.ahead = batch = feed.END if loop.total_iteration_idx == last_batch else feed.fetch()
                 if cuts and any(cut(count) for cut in cuts):
                     break
-                if watched and cadence.may_stop(self.trainer):
+                if watched and ranks is None and cadence.may_stop(self.trainer):
                     break
         finally:
             # Also when a batch raises: a checkpoint of the exception must hold the right counters.
@@ -276,19 +298,33 @@ class LoopModule(LightningModule):
         count.end_step(is_last=batch is feed.END)
         feed.trained(trained, count.batches)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the processes of a fit agree on a stop that a native part may have asked for in one of them.
+
+        Args:
+            outputs: What the step returned.
+            batch: The last batch of the step.
+            batch_idx: Its index.
+        """
+        ranks = self.loop._compat.ranks
+        if ranks is not None:
+            stops = ranks.exchange(f"batch {batch_idx} of epoch {self.loop.epoch}", bool(self.trainer.should_stop))
+            self.trainer.should_stop = any(stops)
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Evaluate the losses of the epoch, and publish them for those who act in validation.
+        """End the epoch for the facade and the old callbacks, and publish what it has brought for those who act here.
 
         Args:
             batch: Nothing.
             batch_idx: Zero.
         """
-        if not self.trainer.sanity_checking:
-            # As at the end of an epoch: Lightning has gradients off here, and its tensors are of no use in training.
-            with torch.inference_mode(False), torch.enable_grad(), self.carried():
-                self.evaluate_epoch()
-            if self.history is not None:
-                self.history.show(self.trainer)
+        if self.trainer.sanity_checking or self.history is None:
+            return
+        # As at the end of an epoch: Lightning has gradients off here, and its tensors are of no use in training.
+        with torch.inference_mode(False), torch.enable_grad():
+            self._finish_epoch()
+        self.history.show(self.trainer)
+        self._muted.mute_stale(self.trainer, self.history, "on_validation_end")
 
     def on_validation_model_zero_grad(self) -> None:
         """Leave the gradients alone: the facade decides when they are cleared."""
@@ -299,23 +335,33 @@ class LoopModule(LightningModule):
     def on_validation_model_train(self) -> None:
         """Leave the model's mode to the facade's own pass."""
 
-    def evaluate_epoch(self) -> None:
-        """Evaluate the losses of the epoch, unless the validation loop has done so already."""
-        if not self._is_evaluated:
-            self._is_evaluated = True
+    def _finish_epoch(self) -> None:
+        """Evaluate the losses of the epoch and run the old callbacks, once: in the validation loop if there is one.
+
+        There the weights are those that are evaluated, averaged ones too, and old callbacks' metrics can be monitored.
+        """
+        if self._is_finished:
+            return
+        self._is_finished = True
+        with self.carried():
             evaluate_epoch(self.loop)
+            self._is_reached = end_epoch(self.loop, self._feed is not None and self._feed.done)
 
     def end_epoch(self) -> None:
-        """End the epoch: what is not evaluated yet, the old callbacks, and whether the fit goes on."""
+        """End the epoch, unless that is done, and decide whether the fit goes on."""
         feed = self._feed
-        is_whole = feed is not None and feed.done
+        if self.trainer.should_stop and not self._count.batches:
+            # Somebody has asked to stop where the epoch began: it has not been.
+            self.loop._compat.epoch_ran = False
+            return
+        self._finish_epoch()
         if feed is not None:
             # A fit that stopped inside the epoch has left the loader open.
             feed.reset()
-        with self.carried():
-            self.evaluate_epoch()
-            is_reached = end_epoch(self.loop, is_whole)
-        if is_reached:
+        if self.cadence.changes_weights:
+            course.forget_predictions(self.loop)
+        self._follow(self.loop)
+        if self._is_reached:
             cadence.stop_after_this_epoch(self.trainer)
         elif self.loop.early_stop:
             self.trainer.should_stop = True
@@ -325,9 +371,20 @@ class LoopModule(LightningModule):
         if self.history is not None:
             self.history.publish(self.trainer)
 
+    def settle_monitors(self) -> None:
+        """Spare the parts that monitor what this epoch has not brought, and refuse those that wait in vain."""
+        if self.history is not None:
+            self._muted.mute_stale(self.trainer, self.history, "on_train_epoch_end")
+            every = course.auto_eval(self.loop)
+            if isinstance(every, bool) or not self.loop.epoch % every:
+                self._muted.check_monitors(self.trainer)
+
     def on_train_end(self) -> None:
         """End the training: the automatic test loss, then the old callbacks."""
         loop = self.loop
+        self._muted.give_back()
+        if self.cadence.changes_weights:
+            course.forget_predictions(loop)
         with self.carried():
             loop.auto_execute_end_of_training()
             loop.callbacks_handler.execute_train_end()
@@ -359,73 +416,3 @@ def _is_whole_optimizer(optimizer: Any) -> bool:
     return isinstance(optimizer, torch.optim.Optimizer) and all(
         hasattr(optimizer, name) for name in ("state", "param_groups", "defaults")
     )
-
-
-def is_watched(loop: "TrainLoop") -> bool:
-    """Tell whether code of the user's runs inside the step, and so may read the Trainer's counters there.
-
-    Writing them costs about as much as the rest of a small step's bookkeeping.
-
-    Args:
-        loop: The facade.
-    """
-    handler = loop.callbacks_handler
-    hooks = (handler.cbs_on_batch_begin, handler.cbs_on_batch_end, handler.cbs_on_after_gradient_update)
-    return any(hooks) or bool(handler.cbs_on_after_optimizer_step) or type(loop).__module__ != "compat.train_loop"
-
-
-def begin_epoch(loop: "TrainLoop", epoch: int) -> None:
-    """Announce an epoch to the user and to the old callbacks.
-
-    Args:
-        loop: The facade.
-        epoch: The epoch's index.
-    """
-    loop.epoch = epoch
-    loop._compat.epoch_ran = False
-    if loop.is_main_process():
-        rule = "=" * 80
-        _console.say(f"\n\n{rule}\n{rule}\nEpoch: {epoch}")
-    loop.callbacks_handler.execute_epoch_begin()
-    limits.renew(loop)
-    course.keep_step(loop, f"the batches of epoch {epoch}")
-    tally.epoch_began(loop)
-
-
-def evaluate_epoch(loop: "TrainLoop") -> None:
-    """Evaluate what the facade evaluates by itself when an epoch has been trained.
-
-    Args:
-        loop: The facade.
-    """
-    tally.epoch_trained(loop)
-    if loop._compat.ranks is not None:
-        loop._compat.ranks.at(f"the end of epoch {loop.epoch}", loop.total_iteration_idx)
-        # A callback that runs in one process alone evaluates the model that all have.
-        made_whole(loop.model)
-        share_buffers(loop.model)
-    loop.auto_execute_end_of_epoch()
-
-
-def end_epoch(loop: "TrainLoop", is_whole: bool) -> bool:
-    """End an epoch whose losses are in the history: old callbacks, messages.
-
-    Args:
-        loop: The facade.
-        is_whole: Whether its loader came to an end, or the number of iterations was reached.
-
-    Returns:
-        Whether the number of iterations is reached.
-    """
-    loop.callbacks_handler.execute_epoch_end()
-    loop.message_service.end_of_epoch_trigger()
-    course.agree(loop)
-    reached = course.reached(loop)
-    is_last_batch = loop.iteration == (length_of(loop.train_loader) or 0) - 1
-    loop._compat.epoch_ran = is_last_batch if reached else is_whole
-    if reached and not loop.early_stop:
-        _console.say(
-            f"Stopping training after {loop._compat.target.num_iterations} training iterations. "
-            f"Current iteration index: {loop.total_iteration_idx}"
-        )
-    return reached

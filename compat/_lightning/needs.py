@@ -43,6 +43,7 @@ _VALIDATION_HOOKS = (
     "on_validation_epoch_end",
     "on_validation_end",
 )
+_CHANGE_WEIGHTS = ("ModelPruning", "WeightAveraging")
 # Measured on one thread of a CPU: tests/bench.
 _COST = (
     "Every batch is a step of Lightning's own then, which costs about 0.1 ms more for each; without these parts a step"
@@ -77,12 +78,14 @@ class Cadence:
         validation: Who needs the validation loop, and why; none if there is none.
         gradient_callbacks: The callbacks with hooks round the backward pass and the update.
         is_profiled: Whether a profiler wants to hear of them too.
+        changes_weights: Whether a part puts other weights into the model where an epoch or the training ends.
     """
 
     needs: tuple[Need, ...] = ()
     validation: tuple[str, ...] = ()
     gradient_callbacks: tuple[Callback, ...] = ()
     is_profiled: bool = False
+    changes_weights: bool = False
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -103,10 +106,14 @@ class Cadence:
 
     def __str__(self) -> str:
         """Say it in a line."""
-        if not self.needs:
-            return "whole epochs"
         every = [need.reason for need in self.needs if need.cut is None]
-        return f"every batch, for {'; '.join(every)}" if every else f"cut, for {'; '.join(self.reasons)}"
+        steps = "cut" if self.needs else "whole epochs"
+        said = f"every batch, for {'; '.join(every)}" if every else ", for ".join([steps, *_joined(self.reasons)])
+        return ". Validation, for ".join([said, *_joined(self.validation)])
+
+
+def _joined(reasons: tuple[str, ...]) -> list[str]:
+    return ["; ".join(reasons)] if reasons else []
 
 
 def _after_every_batch(count: BatchCounter) -> bool:
@@ -139,6 +146,12 @@ def cadence_of(trainer: Trainer, loop: "TrainLoop") -> Cadence:
     is_profiled = not isinstance(profiler, PassThroughProfiler)
     if is_profiled:
         needs.append(Need(f"{type(profiler).__name__}, which times each of them"))
+    gradient_callbacks = tuple(each for each in callbacks if any(overrides(each, hook) for hook in GRADIENT_HOOKS))
+    if gradient_callbacks and trainer.loggers and (every := trainer.log_every_n_steps):  # type: ignore[attr-defined]
+        # What they log from inside a step goes to the loggers when it ends.
+        names = ", ".join(type(each).__name__ for each in gradient_callbacks)
+        reason = f"{names}, which may log (log_every_n_steps={every})"
+        needs.append(Need(reason, lambda count: count.all_batches % every == 0))
     if trainer.min_steps:
         least = trainer.min_steps
         # Who wants to stop before has to wait until then, and no longer.
@@ -148,9 +161,10 @@ def cadence_of(trainer: Trainer, loop: "TrainLoop") -> Cadence:
         needs.append(Need(f"max_steps={limit}", lambda count: count.all_updates >= limit))
     return Cadence(
         needs=tuple(needs),
-        validation=tuple(_validation_needs(callbacks, loop.end_auto_eval)),
-        gradient_callbacks=tuple(each for each in callbacks if any(overrides(each, hook) for hook in GRADIENT_HOOKS)),
+        validation=tuple(_validation_needs(callbacks)),
+        gradient_callbacks=gradient_callbacks,
         is_profiled=is_profiled,
+        changes_weights=any(each.__name__ in _CHANGE_WEIGHTS for part in callbacks for each in type(part).__mro__),
     )
 
 
@@ -162,10 +176,13 @@ def note_parts(trainer: Trainer, cadence: Cadence) -> None:
         cadence: What its parts need.
     """
     everyone: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by one of its connectors
-    for part in (*(each for each in everyone if not isinstance(each, OwnCallback)), *trainer.loggers):
+    # The logger of a trial run is nobody's.
+    loggers = [each for each in trainer.loggers if type(each).__name__ != "DummyLogger"]
+    for part in (*(each for each in everyone if not isinstance(each, OwnCallback)), *loggers):
         _ledger.attached(f"{type(part).__module__}.{type(part).__qualname__}")
     if cadence.needs:
-        _ledger.attached("training step", f"{cadence}. {_COST if cadence.is_every_batch else _COST_OF_CUTS}")
+        steps = str(cadence).partition(". Validation")[0]
+        _ledger.attached("training step", f"{steps}. {_COST if cadence.is_every_batch else _COST_OF_CUTS}")
     if cadence.validation:
         _ledger.attached("validation loop", f"there is one, for {'; '.join(cadence.validation)}")
 
@@ -343,49 +360,46 @@ _BATCH_RULES: dict[str, Callable[[Any, Trainer, bool], list[Need]]] = {
 }
 
 
-def _validation_needs(callbacks: Iterable[Callback], end_auto_eval: Any) -> list[str]:
-    found = []
-    skips_epochs = type(end_auto_eval) is int and end_auto_eval > 1
+def _validation_needs(callbacks: Iterable[Callback]) -> list[str]:
+    found: list[str] = []
     for callback in callbacks:
         name = type(callback).__name__
-        rules = {rule for hook in _VALIDATION_HOOKS if (rule := _rule(callback, hook, _VALIDATION_RULES))[1]}
-        for rule, _ in rules:
-            found.append(f"{name}, which acts in validation" if rule is None else rule(callback, skips_epochs))
+        rules = [_rule(callback, hook, _VALIDATION_RULES) for hook in _VALIDATION_HOOKS]
+        found += [
+            f"{name}, which acts in validation" if rule is None else rule(callback)
+            for rule in dict.fromkeys(rule for rule, is_there in rules if is_there)
+        ]
     return [reason for reason in dict.fromkeys(found) if reason]
 
 
-def _not_there(callback: Any, skips_epochs: bool) -> str:
+def _not_there(callback: Any) -> str:
     # What it would do there is about batches of a validation loop, and the loop's own pass has none.
     return ""
 
 
-def _at_validation_of_checkpoint(callback: Any, skips_epochs: bool) -> str:
-    name, at_epoch_end = type(callback).__name__, callback._save_on_train_epoch_end
-    if at_epoch_end is False:
+def _at_validation_of_checkpoint(callback: Any) -> str:
+    name = type(callback).__name__
+    if callback._save_on_train_epoch_end is False:
         return f"{name}(save_on_train_epoch_end=False)"
-    if callback.monitor is None:
+    if callback.monitor is None or callback._every_n_train_steps < 1:
         return ""
-    if callback._every_n_train_steps >= 1:
-        return f"{name}(monitor={callback.monitor!r}, every_n_train_steps={callback._every_n_train_steps})"
-    return f"{name}, where end_auto_eval leaves out epochs" if at_epoch_end is None and skips_epochs else ""
+    return f"{name}(monitor={callback.monitor!r}, every_n_train_steps={callback._every_n_train_steps})"
 
 
-def _at_validation_of_stopping(callback: Any, skips_epochs: bool) -> str:
-    name, at_epoch_end = type(callback).__name__, callback._check_on_train_epoch_end
-    if at_epoch_end is False:
-        return f"{name}(check_on_train_epoch_end=False)"
-    return f"{name}, where end_auto_eval leaves out epochs" if at_epoch_end is None and skips_epochs else ""
+def _at_validation_of_stopping(callback: Any) -> str:
+    is_at_validation = callback._check_on_train_epoch_end is False
+    return f"{type(callback).__name__}(check_on_train_epoch_end=False)" if is_at_validation else ""
 
 
-def _at_validation_of_pruning(callback: Any, skips_epochs: bool) -> str:
+def _at_validation_of_pruning(callback: Any) -> str:
     return "" if callback._prune_on_train_epoch_end else f"{type(callback).__name__}(prune_on_train_epoch_end=False)"
 
 
-def _at_validation_of_averages(callback: Any, skips_epochs: bool) -> str:
+def _at_validation_of_averages(callback: Any) -> str:
     return f"{type(callback).__name__}, whose averaged weights are evaluated"
 
 
-_VALIDATION_RULES: dict[str, Callable[[Any, bool], str]] = {
+_VALIDATION_RULES: dict[str, Callable[[Any], str]] = {
     "DeviceStatsMonitor": _not_there,
     "EarlyStopping": _at_validation_of_stopping,
     "ModelCheckpoint": _at_validation_of_checkpoint,

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from compat._lightning.old_events import OldCallbacks
 from compat.callbacks._given import advice
-from compat.callbacks._native import check_package, is_native
+from compat.callbacks._native import check_native, is_native
 from compat.callbacks.abstract import AbstractCallback
 from compat.callbacks.ddp import InMultiProcessDataLoad
 from compat.callbacks.debugging import DataSubsetTestRun
@@ -49,7 +49,7 @@ def as_lightning_callback(old_callback: AbstractCallback) -> "OldCallbackAdapter
     """
     given: Any = old_callback
     if is_native(given):
-        check_package(given)
+        check_native(given)
         raise InvalidTypeError(
             f"{type(given).__name__} is a callback of Lightning's already. Pass it to Trainer(callbacks=[...]) as it"
             " is."
@@ -93,6 +93,10 @@ class OldCallbackAdapter(Callback):
         self._name = f"{kind.__module__}.{kind.__qualname__}"
         # Until a Trainer has it, it only has to differ from all others.
         self._key = f"{self._name}[{id(self)}]"
+
+    def __repr__(self) -> str:
+        """Show which old callback it is."""
+        return f"as_lightning_callback({type(self.old_callback).__name__})"
 
     @property
     def state_key(self) -> str:

@@ -20,12 +20,14 @@ from compat._lightning.arguments import (
     data_parallel_problems,
     duration_problems,
     replicas,
+    trainer_arguments,
     unknown_arguments,
     whole,
 )
 from compat._lightning.flags import Flags, PrecisionName, ddp_settings, precision_of, read_flags
 from compat._lightning.limits import limit_problems
 from compat._lightning.processes import ddp_problems, dealing_problems
+from compat._lightning.registration import native_callbacks, native_problems
 from compat.callbacks._given import as_list
 from compat.callbacks._native import is_native
 from compat.callbacks.abstract import AbstractCallback
@@ -133,16 +135,6 @@ def plan_fit(loop: "TrainLoop") -> FitPlan:
         flags=loop._compat.flags,
         callbacks=native_callbacks(loop),
     )
-
-
-def native_callbacks(loop: "TrainLoop") -> tuple[Any, ...]:
-    """List Lightning's callbacks of a fit: those of ``lightning_args``, then those that were registered.
-
-    Args:
-        loop: The facade.
-    """
-    everyone = [*loop._compat.flags.callbacks, *loop.callbacks_handler.native_callbacks]
-    return tuple({id(each): each for each in everyone}.values())
 
 
 def _processes(loop: "TrainLoop") -> Processes | None:
@@ -253,6 +245,7 @@ def check_fit(
     as_list, found = _callbacks(loop, callbacks)
     problems += found
     problems += accumulation_problems(grad_accumulation)
+    problems += trainer_arguments(further)
     problems += _optimizer_problems(loop.optimizer)
     problems += _auto_eval_problems(loop.end_auto_eval, loop._compat.quirks.fixed("Q17"))
     if loop.gpu_mode == "dp":
@@ -307,25 +300,6 @@ def _callbacks(loop: "TrainLoop", callbacks: Any) -> tuple[list[AbstractCallback
     except CompatError as problem:
         return [], [problem]
     return given, native_problems(loop, given)
-
-
-def native_problems(loop: "TrainLoop", given: Sequence[Any]) -> list[CompatError]:
-    """List which of Lightning's callbacks will not do, among those of a fit.
-
-    Args:
-        loop: The facade.
-        given: ``fit(callbacks=)``.
-    """
-    everyone = [*native_callbacks(loop), *filter(is_native, [*loop.callbacks_handler.callbacks_cache, *given])]
-    if not everyone and not loop._compat.flags.trainer:
-        return []
-    # Here and not above: only a program that has imported Lightning can have callbacks of its kind.
-    from compat._lightning.screening import problems_of
-
-    callbacks = list({id(each): each for each in everyone}.values())
-    # A trial run has a logger that writes nothing.
-    has_logger = bool(loop._compat.flags.trainer.get("logger") or loop._compat.flags.limits.fast_dev_run)
-    return problems_of(callbacks, loop, has_logger)
 
 
 def _optimizer_problems(optimizer: Any) -> list[CompatError]:

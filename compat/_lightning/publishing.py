@@ -30,6 +30,19 @@ class History:
         # The Trainer keeps this, and outlives the fit.
         self._loop: Any = weakref.proxy(loop)
         self._shown = self._logged = _lengths(loop.train_history)
+        self._of_epoch: set[str] = set()
+
+    def begin_epoch(self) -> None:
+        """Forget which entries the epoch before has brought."""
+        self._of_epoch = set()
+
+    def is_stale(self, name: str) -> bool:
+        """Tell whether this epoch has brought no value for an entry of the history.
+
+        Args:
+            name: The entry; what is none is not stale.
+        """
+        return name not in self._of_epoch and any(str(key) == name for key in self._shown)
 
     def show(self, trainer: Trainer) -> None:
         """Put what is new into the Trainer's metrics, in float64: ``self.log`` would round to float32.
@@ -41,6 +54,7 @@ class History:
         """
         new, self._shown = self._since(self._shown)
         metrics = {key: torch.tensor(value, dtype=torch.float64) for key, value in new.items()}
+        self._of_epoch |= metrics.keys()
         live: tuple[Any, ...] = (trainer.callback_metrics, trainer.logged_metrics)
         for each in live:
             each.update(metrics)
@@ -48,23 +62,24 @@ class History:
         bar: Any = trainer.progress_bar_metrics
         bar.update(new)
 
-    def publish(self, trainer: Trainer) -> None:
+    def publish(self, trainer: Trainer, step: int | None = None) -> None:
         """Put what is new into the Trainer's metrics, and send it to the loggers.
 
         Args:
             trainer: The Trainer.
+            step: The step to log at; the facade's own count of batches if there is none.
         """
         self.show(trainer)
         new, self._logged = self._since(self._logged)
         if new:
-            _log(trainer, self._loop, new)
+            _log(trainer, self._loop, new, step)
 
-    def _since(self, before: Mapping[Any, int]) -> tuple[dict[Any, float], dict[Any, int]]:
+    def _since(self, before: Mapping[Any, int]) -> tuple[dict[str, float], dict[Any, int]]:
         """Return the last numbers of the entries that have grown, and how long all are by now."""
         history = self._loop.train_history
         lengths = _lengths(history)
         last = _last_numbers(_records(history))
-        return {key: value for key, value in last.items() if lengths.get(key) != before.get(key)}, lengths
+        return {str(key): value for key, value in last.items() if lengths.get(key) != before.get(key)}, lengths
 
 
 def log_step(trainer: Trainer, loop: "TrainLoop") -> None:
@@ -83,10 +98,11 @@ def log_step(trainer: Trainer, loop: "TrainLoop") -> None:
         _log(trainer, loop, values)
 
 
-def _log(trainer: Trainer, loop: "TrainLoop", values: Mapping[str, float]) -> None:
+def _log(trainer: Trainer, loop: "TrainLoop", values: Mapping[str, float], step: int | None = None) -> None:
     # The facade's own count of batches: the same number that the Trainer logs at, and it goes on over fits.
+    at = loop.total_iteration_idx if step is None else step
     for logger in trainer.loggers:
-        logger.log_metrics({**values, "epoch": loop.epoch}, step=loop.total_iteration_idx)
+        logger.log_metrics({**values, "epoch": loop.epoch}, step=at)
         logger.save()
 
 
@@ -104,8 +120,9 @@ def _last_numbers(items: Iterable[tuple[Any, Any]]) -> dict[Any, float]:
     last = {}
     for key, values in items:
         value = values[-1] if isinstance(values, list) and values else None
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            value = value.item()
+        if getattr(value, "size", None) == 1 or (isinstance(value, torch.Tensor) and value.numel() == 1):
+            # A tensor, or one of numpy's numbers or arrays.
+            value = value.item()  # type: ignore[union-attr]
         if isinstance(value, int | float):
             last[key] = float(value)
     return last

@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import Strategy
 from compat._lightning.bridge import companions
 from compat._lightning.cadence import forget_max_steps, start_from_scratch
 from compat._lightning.cluster import FitEnvironment
+from compat._lightning.guest_checks import OneFitTrainer
 from compat._lightning.module import CarriedError, LoopModule
 from compat._lightning.plan import FitPlan, Processes
 from compat._lightning.precision import FacadePrecision
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Trainer", "build_trainer", "fit"]
 
 
-class LoopTrainer(Trainer):
+class LoopTrainer(OneFitTrainer):
     """A Trainer that knows of the loop's windows when it is asked for the number of updates to come."""
 
     @property

@@ -94,7 +94,7 @@ class Outcome:
     @property
     def kind(self) -> str:
         """The cadence in short."""
-        return self.cadence.partition(",")[0]
+        return self.cadence.partition(".")[0].partition(",")[0]
 
 
 def missing(part: NativePart) -> str:

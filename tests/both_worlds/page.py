@@ -125,7 +125,7 @@ def _step(runs: Mapping[Cell, Outcome]) -> str:
     for world in ("Trainer", "TrainLoop"):
         found = next((each for cell, each in runs.items() if cell.world == world and each.cadence), None)
         if found is not None:
-            said[found.kind] = found.cadence + "".join(f"; validation, for {who}" for who in found.validation), world
+            said[found.kind] = found.cadence, world
     texts = [text if world == "TrainLoop" else f"in a Trainer: {text}" for text, world in reversed(said.values())]
     return "; ".join(texts)
 

@@ -198,7 +198,7 @@ PARTS = [
     ),
     NativePart(
         "WandbLogger(offline=True)", "logger", "2.4", logger(wandb_offline), got_the_history(wandb_rows),
-        "Our step is W&B's `trainer/global_step`. Call `wandb.finish()` after `fit`.",
+        "Our step is W&B's `trainer/global_step`. Call `wandb.finish()` after the last `fit`.",
         needs=("wandb",),
     ),
     NativePart(

@@ -159,7 +159,8 @@ def backbone(setting: Setting) -> Attached:
 PARTS = [
     NativePart(
         f"EMAWeightAveraging(decay={DECAY})", "callback", "2.6", averaging("EMAWeightAveraging", decay=DECAY),
-        kept_moving_average, "After `fit` the model holds the average; losses over the sets are the average's.",
+        kept_moving_average,
+        "After `fit` the model holds the average; losses, and metrics of old callbacks, are the average's.",
         cadence="cut", same=False,
     ),
     NativePart(

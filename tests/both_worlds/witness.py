@@ -125,19 +125,27 @@ class LeanWitness(Witness):
         super().__init__()
         self.epochs: list[int] = []
         self.epoch_ends: list[Weights] = []
+        self.stepped: Weights = {}
 
     def watch(self, loop: TrainLoop) -> None:
         criterion: Any = loop.criterion
+        self.stepped = weights_of(loop.model)
         criterion.before_batch = lambda: self._note_batch(loop)
+        for optimizer in optimizers_of(loop):
+            optimizer.register_step_post_hook(lambda *_: self._note_step(loop))
 
     def _note_batch(self, loop: TrainLoop) -> None:
         self.weights.append(weights_of(loop.model))
         self.rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers_of(loop)])
         self.epochs.append(loop.epoch)
 
+    def _note_step(self, loop: TrainLoop) -> None:
+        self.stepped = weights_of(loop.model)
+
     def on_epoch_end(self) -> None:
         super().on_epoch_end()
-        self.epoch_ends.append(weights_of(self.train_loop_obj.model))
+        # The last update of the epoch, and not what is there now: where weights are averaged, the average is.
+        self.epoch_ends.append(self.stepped)
 
     def finish(self, final: Weights) -> None:
         # Noted was what each batch began with: what it ended with is that of the next one, or of its epoch's end.
