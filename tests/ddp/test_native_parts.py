@@ -132,3 +132,20 @@ def test_a_second_fit_goes_on_with_them(tmp_path: Path) -> None:
     # Each fit has a folder of its own, and the logger knows the last.
     assert sorted(path.name for path in Path(own.logger.root_dir).iterdir()) == ["version_0", "version_1"]
     assert columns(own.logger)["step"] == ["11", "14", "17"]
+
+
+class StopsAlone(Callback):
+    """Asks for a stop in one process alone."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Ask."""
+        if trainer.global_rank == 1 and batch_idx == 1:
+            trainer.should_stop = True
+
+
+def test_a_stop_that_one_process_asks_for_stops_all() -> None:
+    loop = loop_of_two()
+    loop.fit(5, callbacks=[StopsAlone()])
+    assert loop.epoch == 0
+    assert loop.total_iteration_idx == 1
+    assert len(loop.train_history["loss"]) == 1
