@@ -178,7 +178,8 @@ def trainer_problems(trainer: Trainer, loop: "TrainLoop") -> list[CompatError]:
         problems.append(
             RefusedError(
                 f"The Trainer has {trainer.world_size} processes and the strategy {type(trainer.strategy).__name__}."
-                " The module of a TrainLoop runs on one device: use Trainer(devices=1), or TrainLoop(gpu_mode='ddp')."
+                " The module of a TrainLoop runs on one device: use Trainer(devices=1), or let a loop made with"
+                " TrainLoop(gpu_mode='ddp') train by its own fit."
             )
         )
     if trainer.precision != "32-true":

@@ -92,7 +92,10 @@ class LoopModule(OneFitModule):
         reference: Callable[[], TrainLoop | None] | None = self.__dict__["_loop_reference"]
         loop = reference() if reference is not None else None
         if loop is None:
-            raise ReferenceError("This LoopModule has no TrainLoop any more. Use the model in its attribute `model`.")
+            raise ReferenceError(
+                "This LoopModule has no TrainLoop any more: it is a copy, or was sent to another process. Use the model"
+                " in its attribute `model`; in several processes train with TrainLoop(gpu_mode='ddp')."
+            )
         return loop
 
     def __getattr__(self, name: str) -> Any:

@@ -39,7 +39,7 @@ def advice(given: Any) -> str:
     """
     if isinstance(given, type) and (issubclass(given, AbstractCallback) or package_of_class(given)):
         return f"This is the class: pass an instance, {given.__name__}(...)."
-    return "A callback is an instance of a subclass of AbstractCallback."
+    return "A callback is an instance of a subclass of AbstractCallback, or one of Lightning's own callbacks."
 
 
 def shown_class(callback: AbstractCallback) -> str:

@@ -279,7 +279,8 @@ OLD_PARTS: list[OldPart] = [
     OldPart(
         "AllPredictionsSame",
         "works",
-        "If the module, or its attribute `model`, has `get_predictions`; else it is refused when the training starts.",
+        "If the module, or its attribute `model`, has `get_predictions` and `get_loss`; else it is refused when the"
+        " training starts.",
         check_predictions_same,
     ),
     OldPart(
@@ -334,7 +335,8 @@ OLD_PARTS: list[OldPart] = [
     OldPart(
         "ModelPerformanceEvaluation",
         "works",
-        "If the module, or its attribute `model`, has `get_predictions`; else it is refused when the training starts.",
+        "If the module, or its attribute `model`, has `get_predictions` and `get_loss`; else it is refused when the"
+        " training starts.",
         check_evaluation,
     ),
     OldPart(

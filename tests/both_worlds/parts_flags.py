@@ -316,7 +316,7 @@ PARTS = [
     NativePart(
         "accelerator, devices, num_nodes, strategy", "flag", "2.4",
         flags(accelerator="cpu", devices=1, num_nodes=1, strategy="auto"), nothing_more,
-        "See [Training in several processes](processes.md).",
+        "See [Training in several processes](processes.md); your own Trainer runs a TrainLoop on one device.",
     ),
     NativePart(
         "enable_autolog_hparams=False", "flag", "2.6", flags(enable_autolog_hparams=False), nothing_more, "",
