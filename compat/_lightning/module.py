@@ -120,7 +120,7 @@ class LoopModule(OneFitModule):
             trainer: The Trainer that is to run this module, with all its callbacks.
         """
         self.runs_in = trainer
-        self.cadence = cadence_of(trainer, self.loop)
+        self.cadence = cadence_of(trainer)
         trainer.limit_val_batches = 1.0 if self.cadence.validation else 0
 
     def _validates(self, epoch: int) -> bool:

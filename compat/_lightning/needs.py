@@ -8,16 +8,13 @@ gets every batch. The same goes for the validation loop: there is none, unless s
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from compat import _ledger
 from compat._lightning.cadence import BatchCounter
-
-if TYPE_CHECKING:
-    from compat.train_loop import TrainLoop
 
 __all__ = [
     "GRADIENT_HOOKS",
@@ -130,12 +127,11 @@ class OwnCallback(Callback):
     needs: tuple[Need, ...] = ()
 
 
-def cadence_of(trainer: Trainer, loop: "TrainLoop") -> Cadence:
+def cadence_of(trainer: Trainer) -> Cadence:
     """Find out what the parts of a Trainer need.
 
     Args:
         trainer: A Trainer with all its callbacks, before it runs.
-        loop: The facade.
     """
     everyone: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by one of its connectors
     callbacks = [each for each in everyone if not isinstance(each, OwnCallback)]
