@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch import Callback
+from torch.multiprocessing import ProcessExitedException
 
 from compat import AbstractCallback
 from compat._lightning.native_history import HistoryCallback
@@ -95,7 +96,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         trainer = trainer_with(
             [*callbacks, Witness(folder, history, stops)], max_epochs=5, strategy="ddp_spawn", devices=2
         )
-        trainer.fit(Ranked(1, 1), *loaders())
+        try:
+            trainer.fit(Ranked(1, 1), *loaders())
+        except ProcessExitedException:
+            # XXX: a process that Lightning has spawned may abort at its exit, when the one that holds torch's store has
+            # gone before it (torch 2.13). By then both have written what they saw; if not, it is another error.
+            if not all((folder / f"{rank}.json").exists() for rank in (0, 1)):
+                raise
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
