@@ -1,13 +1,15 @@
 """Old callbacks and the history callback in a plain Trainer of two processes. One training serves all checks."""
 
+import atexit
 import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 from lightning.pytorch import Callback
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from compat import AbstractCallback
 from compat._lightning.native_history import HistoryCallback
@@ -52,6 +54,11 @@ class StopsFromTheSecond(AbstractCallback):
             loop.early_stop = True
 
 
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 class Witness(Callback):
     """Quiets each process, and writes down what it sees."""
 
@@ -61,6 +68,8 @@ class Witness(Callback):
         self.refusal = ""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        # A thread of gloo that is still there when a process exits aborts it.
+        atexit.register(leave)
         for message in (*HINTS, ".*sync_dist=True.*", ".*find_unused_parameters.*"):
             warnings.filterwarnings("ignore", message=message)
 
